@@ -1,0 +1,108 @@
+"""READ FIRST: the nouns every room shares, and what each promises.
+
+pixels   uint8   [N, C, H, W], 0..255: what disks and metrics see
+images   float32 [N, C, H, W] in [-1, 1]
+codes    what a codec makes of images for the network
+latent   [N, *latent_shape], standard normal: the input of every generator
+sigma    [N], standard deviation of the noise in units of codes: x = x0 + sigma n
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from mezzotint.options import Options
+
+
+class Denoiser(Protocol):
+    """D(x; sigma) = E[x0 | x0 + sigma n = x] (Karras et al. 2022, eq. 2)."""
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Noisy codes [N, *], sigma [N] -> denoised codes [N, *]."""
+        ...
+
+
+class Noise(Protocol):
+    """Standard normal noise, one stream per image: row i depends on seed i alone, whatever the batch."""
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """Draw float32 noise of the full shape [N, *]; N is the number of streams."""
+        ...
+
+
+class Generator(Protocol):
+    """A map from a standard normal latent to images. Seeds, grids, interpolation and metrics rest on it alone."""
+
+    latent_shape: tuple[int, ...]
+    num_classes: int
+
+    def decode(self, latent: Tensor, labels: Tensor | None, noise: Noise) -> Tensor:
+        """Latent [N, *latent_shape], labels int64 [N] or None -> images [N, C, H, W]."""
+        ...
+
+
+class Codec(Protocol):
+    """Images to what the network sees, and back."""
+
+    def encode(self, images: Tensor, noise: Noise) -> Tensor:
+        """Images [N, C, H, W] -> codes [N, *]."""
+        ...
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes [N, *] -> images [N, C, H, W]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a network may be told besides x and the noise level; every entry is optional."""
+
+    labels: Tensor | None = None
+    augmentation: Tensor | None = None
+    previous: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One chunk of training data on the device, and the moment it belongs to."""
+
+    images: Tensor
+    labels: Tensor | None
+    augmentation: Tensor | None
+    update: int
+    images_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A scalar to minimise, averaged over the chunk, and named physical parts (detached) for the log."""
+
+    value: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One way a family learns: minimise `loss` over `module`'s parameters, every `every` updates."""
+
+    name: str
+    module: nn.Module
+    loss: Callable[[Batch], Loss]
+    every: int = 1
+
+
+class Family(nn.Module):
+    """A kind of model and how it learns. Whatever it adapts while it trains is a buffer, changed in `finish`."""
+
+    def phases(self) -> list[Phase]:
+        """Return the phases of one update, in order; one optimizer belongs to each phase's module."""
+        raise NotImplementedError(f"{type(self).__name__} must say how it learns")
+
+    def generator(self, options: Options) -> Generator:
+        """Return what draws images from the present weights, under this family's sampling options."""
+        raise NotImplementedError(f"{type(self).__name__} must say how it draws")
+
+    def finish(self, update: int) -> None:
+        """Adapt buffers after an update; most families have nothing to adapt."""

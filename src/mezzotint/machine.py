@@ -1,0 +1,111 @@
+"""What this computer is and how to use it: device, number type, threads, processes. The one place that asks."""
+
+import os
+import platform
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mezzotint.errors import BadInput, nearest
+
+_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+def _devices() -> list[str]:
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return found
+
+
+def _pick_device(name: str) -> torch.device:
+    available = _devices()
+    if name == "auto":
+        local_rank = os.environ.get("LOCAL_RANK", "0")
+        return torch.device(f"cuda:{local_rank}" if "cuda" in available else available[-1])
+    if name not in available:
+        raise BadInput(f"device {name!r} is not on this machine: {nearest(name, [*available, 'auto'])}")
+    return torch.device(name)
+
+
+def _precision_rule(device: torch.device) -> str:
+    """bfloat16 where matrix products in it have hardware of their own, else float32."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bfloat16"
+    if device.type == "cpu":
+        found = torch.cpu.get_capabilities()
+        if found.get("avx512_bf16") or found.get("amx_bf16"):
+            return "bfloat16"
+    return "float32"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Choices made for speed, by rule from the hardware; a resumed run keeps the ones it started with."""
+
+    device: torch.device
+    precision: str
+    threads: int
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def detect(cls, device: str = "auto", precision: str = "auto", threads: int | None = None) -> "Machine":
+        """Choose by rule; `device`, `precision` (float32, bfloat16) and `threads` may be fixed by the caller."""
+        chosen = _pick_device(device)
+        if precision != "auto" and precision not in _PRECISIONS:
+            raise BadInput(f"precision {precision!r}: {nearest(precision, ['auto', *_PRECISIONS])}")
+        return cls(
+            device=chosen,
+            precision=_precision_rule(chosen) if precision == "auto" else precision,
+            threads=threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or 1,
+            rank=int(os.environ.get("RANK", "0")),
+            world=int(os.environ.get("WORLD_SIZE", "1")),
+        )
+
+    def prepare(self) -> "Machine":
+        """Apply the choices to this process: threads, deterministic kernels, the process group."""
+        torch.set_num_threads(self.threads)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        if self.world > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        return self
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which networks run: mixed precision, or nothing for float32."""
+        dtype = _PRECISIONS[self.precision]
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+    def reduce(self, tensors: Sequence[Tensor]) -> None:
+        """Sum tensors over all processes, in place; nothing to do for one process."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+
+    def environment(self) -> dict[str, str | int]:
+        """Describe hardware, choices and versions, as recorded in `environment.json`."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.processor()
+        packages = ("mezzotint", "torch", "torchvision", "numpy")
+        return {
+            "device": str(self.device),
+            "hardware": name or platform.machine(),
+            "precision": self.precision,
+            "threads": self.threads,
+            "processes": self.world,
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        }
