@@ -8,10 +8,18 @@ import ast
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib import import_module
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from mezzotint.errors import BadInput, nearest
+
+
+def _location(package: str) -> Path:
+    spec = find_spec(package)  # finds the folder without running its __init__, which may import torch
+    if spec is None or not spec.submodule_search_locations:
+        raise LookupError(f"no package {package}")
+    return Path(spec.submodule_search_locations[0])
 
 
 def _first_line(docstring: str | None) -> str:
@@ -32,8 +40,8 @@ class Folder(Mapping[str, Any]):
 
     @cached_property
     def _modules(self) -> dict[str, ast.Module]:
-        sources = sorted((f for f in files(self.package).iterdir() if f.name.endswith(".py")), key=lambda f: f.name)
-        trees = {source.name.removesuffix(".py"): ast.parse(source.read_text("utf-8")) for source in sources}
+        sources = sorted(_location(self.package).glob("*.py"))
+        trees = {source.stem: ast.parse(source.read_text("utf-8")) for source in sources}
         return {stem.replace("_", "-"): tree for stem, tree in trees.items() if _named_like(stem, tree)}
 
     def __iter__(self) -> Iterator[str]:
@@ -74,7 +82,7 @@ class Table(Mapping[str, Any]):
 def table_summaries(module: str, variable: str) -> dict[str, str]:
     """Name to first docstring line for a `Table` literal in `module`, read without importing it."""
     package, _, stem = module.rpartition(".")
-    tree = ast.parse(files(package).joinpath(f"{stem}.py").read_text("utf-8"))
+    tree = ast.parse((_location(package) / f"{stem}.py").read_text("utf-8"))
     docs = {n.name: _first_line(ast.get_docstring(n)) for n in tree.body if isinstance(n, ast.ClassDef)}
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else []
