@@ -1,0 +1,1 @@
+"""Training: one loop for every family, optimizers and their rates, the moving average of weights."""

@@ -1,0 +1,196 @@
+"""The one training loop, for every family: an iterator of updates. The caller logs, draws, saves or stops.
+
+Everything random is a function of (seed, update, phase, chunk), and the data of a position: nothing is carried from
+one update to the next but weights, optimizer, average and four counters, so a run resumes bit for bit anywhere.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mezzotint.contracts import Batch, Family, Loss, Phase
+from mezzotint.errors import RunFailed
+from mezzotint.machine import Machine
+from mezzotint.options import Count, Options
+from mezzotint.pixels import to_images
+from mezzotint.seeds import seed_generators
+from mezzotint.training.ema import Ema
+from mezzotint.training.optimizers import OptimizerOptions, build, load_state_tensors, set_rate, state_tensors
+
+Feed = Callable[[int, int], tuple[Tensor, Tensor | None]]
+"""(position, length) -> pixels uint8 [length, C, H, W] and labels int64 [length] or None."""
+
+
+class LearningOptions(OptimizerOptions):
+    """How long and in which portions a family learns, and what keeps it stable."""
+
+    images: Count = Field(2_000_000, ge=1, description="training length in images seen")
+    batch_size: int = Field(128, ge=1, description="images per update")
+    chunk_size: int | None = Field(None, ge=1, description="images per forward pass; null = the whole batch")
+    gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null = no clipping")
+    max_skipped: int = Field(10, ge=1, description="updates in a row with a non-finite gradient that stop the run")
+    ema_halflife_images: Count = Field(500_000, ge=0, description="half-life of the averaged weights, in images")
+    ema_warmup: float = Field(0.05, ge=0, le=1, description="half-life's bound as a part of the images seen; 0 = none")
+    phases: Mapping[str, "PhaseOptions"] = Field({}, description="what differs for one phase, by its name")
+
+    def for_phase(self, name: str) -> "OptimizerOptions":
+        """Return the optimizer's options with one phase's own rates put in."""
+        own = self.phases.get(name)
+        shared = {key: getattr(self, key) for key in OptimizerOptions.model_fields}
+        return OptimizerOptions(**{**shared, **(own.model_dump(exclude_none=True) if own else {})})
+
+
+class PhaseOptions(Options):
+    """What one phase does differently, e.g. `training.phases.discriminator.learning_rate`."""
+
+    learning_rate: float | None = Field(None, gt=0, le=1, description="this phase's peak learning rate")
+    beta1: float | None = Field(None, ge=0, lt=1, description="this phase's beta1")
+
+
+@dataclass
+class Learner:
+    """All that changes while a family learns; a checkpoint is exactly this."""
+
+    family: Family
+    options: LearningOptions
+    ema: Ema
+    optimizers: dict[str, Optimizer]
+    update: int = 0
+    images_seen: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+
+    @classmethod
+    def start(cls, family: Family, options: LearningOptions) -> "Learner":
+        """Return a learner before its first update."""
+        optimizers = {p.name: build(options.for_phase(p.name), p.module) for p in family.phases()}
+        return cls(family, options, Ema(family, options.ema_halflife_images, options.ema_warmup), optimizers)
+
+    def counters(self) -> dict[str, int]:
+        """Return the four counters, for the checkpoint's `state.json`."""
+        return {name: getattr(self, name) for name in ("update", "images_seen", "skipped", "skipped_in_a_row")}
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """Return every optimizer's state as `<phase>/<parameter>/<slot>`."""
+        states = {p.name: state_tensors(self.optimizers[p.name], p.module) for p in self.family.phases()}
+        return {f"{phase}/{key}": value for phase, state in states.items() for key, value in state.items()}
+
+    def load_optimizer_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `optimizer_tensors` gave."""
+        for phase in self.family.phases():
+            mine = {k.partition("/")[2]: v for k, v in tensors.items() if k.partition("/")[0] == phase.name}
+            load_state_tensors(self.optimizers[phase.name], phase.module, mine)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one update did. `parts` stay tensors until someone reads them, so that a GPU need not wait."""
+
+    update: int
+    images_seen: int
+    learning_rate: float
+    skipped: bool
+    gradient_norm: float
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The fixed surroundings of a training: where data come from, on which machine, under which seed."""
+
+    feed: Feed
+    augment: Callable[[Tensor], Tensor]
+    machine: Machine
+    seed: int
+
+    def train(self, learner: Learner) -> Iterator[Update]:
+        """Train until `options.images` are seen, yielding after every update; stop iterating to stop training."""
+        learner.family.train()
+        while learner.images_seen < learner.options.images:
+            yield self._update(learner)
+
+    def _update(self, learner: Learner) -> Update:
+        parts: dict[str, Tensor] = {}
+        norms: list[float] = []
+        chunks = self._chunks(learner)
+        for phase in learner.family.phases():
+            if learner.update % phase.every == 0:
+                _freeze_all_but(phase.module, learner.family)
+                parts |= self._gradients(phase, chunks, learner)
+                norms.append(_clip(phase.module, learner.options.gradient_clip))
+                if not math.isfinite(norms[-1]):
+                    break
+                rate = learner.options.for_phase(phase.name).rate(learner.images_seen, learner.options.images)
+                set_rate(learner.optimizers[phase.name], rate)
+                learner.optimizers[phase.name].step()
+        return _finish(learner, max(norms, key=lambda norm: (not math.isfinite(norm), norm)), parts)
+
+    def _chunks(self, learner: Learner) -> list[Batch]:
+        """Load this process's chunks of the batch; what is in a chunk depends on its place alone."""
+        size, whole = learner.options.chunk_size or learner.options.batch_size, learner.options.batch_size
+        starts = range(0, whole, size)[self.machine.rank :: self.machine.world]
+        return [self._chunk(learner, start, min(size, whole - start)) for start in starts]
+
+    def _chunk(self, learner: Learner, start: int, length: int) -> Batch:
+        pixels, labels = self.feed(learner.images_seen + start, length)
+        device = self.machine.device
+        seed_generators(self.seed, learner.update, "data", start)
+        images = self.augment(to_images(pixels.to(device, non_blocking=True)))
+        images = images.contiguous(memory_format=self.machine.memory_format)
+        labels = None if labels is None else labels.to(device, non_blocking=True)
+        return Batch(images, labels, None, learner.update, learner.images_seen + start)
+
+    def _gradients(self, phase: Phase, chunks: list[Batch], learner: Learner) -> dict[str, Tensor]:
+        """Sum the chunks' gradients, in order and over processes; return the named losses, averaged over images."""
+        learner.optimizers[phase.name].zero_grad(set_to_none=True)
+        totals: dict[str, Tensor] = {}
+        for chunk in chunks:
+            seed_generators(self.seed, learner.update, phase.name, chunk.images_seen - learner.images_seen)
+            with self.machine.autocast():
+                loss = phase.loss(chunk)
+            share = len(chunk.images) / learner.options.batch_size
+            (loss.value * share).backward()
+            for name, value in _named(phase, loss).items():
+                totals[name] = totals.get(name, torch.zeros_like(value)) + value * share
+        gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
+        self.machine.reduce([*gradients, *totals.values()])
+        return totals
+
+
+def _named(phase: Phase, loss: Loss) -> dict[str, Tensor]:
+    parts = {"loss": loss.value, **loss.parts}
+    return {f"{phase.name}/{name}": value.detach().float() for name, value in parts.items()}
+
+
+def _freeze_all_but(module: nn.Module, family: Family) -> None:
+    family.requires_grad_(False)
+    module.requires_grad_(True)
+
+
+def _clip(module: nn.Module, largest: float | None) -> float:
+    """Scale the gradient down to the largest norm allowed; return its norm before."""
+    return nn.utils.clip_grad_norm_(module.parameters(), largest or math.inf, foreach=True).item()
+
+
+def _finish(learner: Learner, norm: float, parts: dict[str, Tensor]) -> Update:
+    """Move the counters and, unless the update was skipped, the average and the family's own buffers."""
+    finite, options = math.isfinite(norm), learner.options
+    rate = options.rate(learner.images_seen, options.images)
+    learner.update += 1
+    learner.images_seen += options.batch_size
+    if finite:
+        learner.family.finish(learner.update)
+        learner.ema.follow(learner.family, options.batch_size, learner.images_seen)
+    learner.skipped += not finite
+    learner.skipped_in_a_row = 0 if finite else learner.skipped_in_a_row + 1
+    if learner.skipped_in_a_row >= options.max_skipped:
+        raise RunFailed(
+            f"update {learner.update}: the gradient was not finite {learner.skipped_in_a_row} times in a row; "
+            f"lower training.learning_rate (now {options.learning_rate:g}) or set training.precision=float32"
+        )
+    return Update(learner.update, learner.images_seen, rate, not finite, norm, parts)
