@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from mezzotint.options import Options
@@ -91,6 +92,12 @@ class Phase:
     module: nn.Module
     loss: Callable[[Batch], Loss]
     every: int = 1
+
+
+class FamilyOptions(Options):
+    """What every family is asked."""
+
+    class_conditional: bool = Field(default=False, description="whether the network is told the class")
 
 
 class Family(nn.Module):

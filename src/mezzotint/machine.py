@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Machine:
         return cls(
             device=chosen,
             precision=_precision_rule(chosen) if precision == "auto" else precision,
-            threads=threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or 1,
+            threads=threads or torch.get_num_threads(),
             rank=int(os.environ.get("RANK", "0")),
             world=int(os.environ.get("WORLD_SIZE", "1")),
         )
@@ -84,6 +85,11 @@ class Machine:
         """Whether this process writes files and talks."""
         return self.rank == 0
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Where the channel stands in memory: last on CUDA; first elsewhere (its group norm is faster so on a CPU)."""
+        return torch.contiguous_format if self.device.type != "cuda" else torch.channels_last
+
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which networks run: mixed precision, or nothing for float32."""
         dtype = _PRECISIONS[self.precision]
@@ -94,6 +100,17 @@ class Machine:
         if self.world > 1:
             for tensor in tensors:
                 dist.all_reduce(tensor)
+
+    def memory_bytes(self) -> int:
+        """Return the most memory used so far: on the device where it counts its own, else by this process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        if sys.platform == "win32":
+            return 0  # Windows has no such call in the standard library
+        import resource  # noqa: PLC0415  (absent on Windows)
+
+        usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return usage if sys.platform == "darwin" else usage * 1024
 
     def environment(self) -> dict[str, str | int]:
         """Describe hardware, choices and versions, as recorded in `environment.json`."""

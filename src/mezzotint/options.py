@@ -8,7 +8,7 @@ of a part is written as its name, or as a mapping of `kind` and that part's own 
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -93,12 +93,7 @@ class Choice:
         if not isinstance(tree, dict) or not isinstance(tree.get("kind"), str):
             raise BadInput(f"must be a name or a mapping with `kind`: {nearest('', self.parts)}")
         rest = {key: inner for key, inner in tree.items() if key != "kind"}
-        chosen = options_class(self.parts[tree["kind"]])
-        try:
-            return chosen.model_validate(rest, context=info.context)
-        except ValidationError as error:
-            path, message = _first_problem(error, chosen, rest)
-            raise PydanticCustomError("inner", "{message}", {"message": message, "path": path}) from None
+        return parse_inner(options_class(self.parts[tree["kind"]]), rest, info)
 
     def _write(self, options: Options) -> Tree:
         return {"kind": self.name_of(options), **options.tree()}
@@ -157,6 +152,15 @@ def parse(model: type[_O], tree: object, *, where: str = "", train_images: int |
         raise BadInput(f"{place}: {message}" if place else message) from None
 
 
+def parse_inner(model: type[_O], tree: object, info: ValidationInfo) -> _O:
+    """Check a tree inside a validator whose class is only known there; the error keeps its full path."""
+    try:
+        return model.model_validate(tree, context=info.context)
+    except ValidationError as error:
+        path, message = _first_problem(error, model, tree)
+        raise PydanticCustomError("inner", "{message}", {"message": message, "path": path}) from None
+
+
 def read_yaml(path: Path) -> Tree:
     """Read one YAML mapping safely."""
     try:
@@ -201,5 +205,3 @@ def override(tree: Tree, assignments: Sequence[str]) -> Tree:
             raise BadInput(f"override {assignment!r}: the value is not valid YAML") from None
         tree = _set(tree, path.split("."), value)
     return tree
-
-

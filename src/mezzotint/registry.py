@@ -16,10 +16,12 @@ from mezzotint.errors import BadInput, nearest
 
 
 def _location(package: str) -> Path:
-    spec = find_spec(package)  # finds the folder without running its __init__, which may import torch
-    if spec is None or not spec.submodule_search_locations:
+    root, *inner = package.split(".")
+    spec = find_spec(root)  # of the root alone: finding an inner package would run its parents, which may import torch
+    folder = Path(spec.submodule_search_locations[0], *inner) if spec and spec.submodule_search_locations else None
+    if folder is None or not folder.is_dir():
         raise LookupError(f"no package {package}")
-    return Path(spec.submodule_search_locations[0])
+    return folder
 
 
 def _first_line(docstring: str | None) -> str:
@@ -50,6 +52,9 @@ class Folder(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._modules)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  (each folder's users know its protocol)
         if name not in self._modules:
             raise BadInput(f"unknown {self.what} {name!r}: {nearest(name, self)}")
@@ -72,6 +77,9 @@ class Table(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._parts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401
         if name not in self._parts:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 def mix(*words: int | str) -> int:
     """Hash any path of numbers and names to a 63-bit seed; the same path gives the same seed everywhere."""
-    text = "\x1f".join(f"{type(word).__name__}:{word}" for word in words)
+    text = "\x1f".join(f"{'str' if isinstance(word, str) else 'int'}:{word}" for word in words)
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
@@ -27,7 +27,7 @@ class SeededNoise:
         """Draw float32 noise [N, *]; each call goes on along every stream."""
         if shape[0] != len(self._streams):
             raise ValueError(f"{len(self._streams)} streams can't fill a batch of {shape[0]}")
-        rows = [torch.randn(*shape[1:], generator=stream) for stream in self._streams]
+        rows = [torch.randn(tuple(shape[1:]), generator=stream) for stream in self._streams]
         return torch.stack(rows).to(self.device)
 
 

@@ -1,5 +1,7 @@
 """Rates over a run, and optimizer state as named tensors."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -18,7 +20,7 @@ def test_every_decay_starts_at_the_peak_and_never_rises() -> None:
     for name in DECAYS:
         rates = [_rate(name, seen) for seen in range(0, 1001, 50)]
         assert rates[0] == 1.0
-        assert all(a >= b >= 0 for a, b in zip(rates, rates[1:], strict=False)), name
+        assert all(a >= b >= 0 for a, b in pairwise(rates)), name
 
 
 def test_cosine_ends_at_its_floor_and_is_half_way_in_the_middle() -> None:

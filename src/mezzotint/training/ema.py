@@ -30,6 +30,8 @@ class Ema:
         """Move the average towards the source's present weights, after an update."""
         keep = decay(batch_size, images_seen, self.halflife_images, self.warmup)
         averages: list[Tensor] = list(self.family.parameters())
-        torch._foreach_lerp_(averages, list(source.parameters()), 1.0 - keep)
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+            averages, list(source.parameters()), 1.0 - keep
+        )
         for ours, theirs in zip(self.family.buffers(), source.buffers(), strict=True):
             ours.copy_(theirs)

@@ -29,14 +29,20 @@ Feed = Callable[[int, int], tuple[Tensor, Tensor | None]]
 class LearningOptions(OptimizerOptions):
     """How long and in which portions a family learns, and what keeps it stable."""
 
-    images: Count = Field(2_000_000, ge=1, description="training length in images seen")
-    batch_size: int = Field(128, ge=1, description="images per update")
-    chunk_size: int | None = Field(None, ge=1, description="images per forward pass; null = the whole batch")
-    gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null = no clipping")
-    max_skipped: int = Field(10, ge=1, description="updates in a row with a non-finite gradient that stop the run")
-    ema_halflife_images: Count = Field(500_000, ge=0, description="half-life of the averaged weights, in images")
-    ema_warmup: float = Field(0.05, ge=0, le=1, description="half-life's bound as a part of the images seen; 0 = none")
-    phases: Mapping[str, "PhaseOptions"] = Field({}, description="what differs for one phase, by its name")
+    images: Count = Field(default=2_000_000, ge=1, description="training length in images seen")
+    batch_size: int = Field(default=128, ge=1, description="images per update")
+    chunk_size: int | None = Field(default=None, ge=1, description="images per forward pass; null = the whole batch")
+    gradient_clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm; null = no clipping")
+    max_skipped: int = Field(
+        default=10, ge=1, description="updates in a row with a non-finite gradient that stop the run"
+    )
+    ema_halflife_images: Count = Field(
+        default=500_000, ge=0, description="half-life of the averaged weights, in images"
+    )
+    ema_warmup: float = Field(
+        default=0.05, ge=0, le=1, description="half-life's bound as a part of the images seen; 0 = none"
+    )
+    phases: Mapping[str, "PhaseOptions"] = Field(default={}, description="what differs for one phase, by its name")
 
     def for_phase(self, name: str) -> "OptimizerOptions":
         """Return the optimizer's options with one phase's own rates put in."""
@@ -48,8 +54,8 @@ class LearningOptions(OptimizerOptions):
 class PhaseOptions(Options):
     """What one phase does differently, e.g. `training.phases.discriminator.learning_rate`."""
 
-    learning_rate: float | None = Field(None, gt=0, le=1, description="this phase's peak learning rate")
-    beta1: float | None = Field(None, ge=0, lt=1, description="this phase's beta1")
+    learning_rate: float | None = Field(default=None, gt=0, le=1, description="this phase's peak learning rate")
+    beta1: float | None = Field(default=None, ge=0, lt=1, description="this phase's beta1")
 
 
 @dataclass

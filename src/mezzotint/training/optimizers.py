@@ -34,7 +34,7 @@ class Constant(Decay):
 class Cosine(Decay):
     """Half a cosine from the peak rate down to a floor at the end of the run (Loshchilov & Hutter 2017, eq. 5)."""
 
-    floor: float = Field(0.0, ge=0, le=1, description="final rate as a fraction of the peak")
+    floor: float = Field(default=0.0, ge=0, le=1, description="final rate as a fraction of the peak")
 
     def factor(self, images_seen: int, images: int) -> float:
         """Return the cosine's height at this point of the run."""
@@ -45,7 +45,9 @@ class Cosine(Decay):
 class Linear(Decay):
     """The peak rate, then a straight line down to 0 over the last part of the run."""
 
-    fraction: float = Field(0.3, gt=0, le=1, description="part of the run, at its end, over which the rate falls")
+    fraction: float = Field(
+        default=0.3, gt=0, le=1, description="part of the run, at its end, over which the rate falls"
+    )
 
     def factor(self, images_seen: int, images: int) -> float:
         """Return the height of the line at this point of the run."""
@@ -55,8 +57,8 @@ class Linear(Decay):
 class Step(Decay):
     """Times a factor every so many images (StepLR)."""
 
-    gamma: float = Field(0.85, gt=0, le=1, description="factor applied at each step")
-    every_images: Count = Field(25_000, ge=1, description="images between steps")
+    gamma: float = Field(default=0.85, gt=0, le=1, description="factor applied at each step")
+    every_images: Count = Field(default=25_000, ge=1, description="images between steps")
 
     def factor(self, images_seen: int, images: int) -> float:
         """Return gamma to the number of steps passed."""
@@ -69,14 +71,14 @@ DECAYS = Table("decay", {"constant": Constant, "cosine": Cosine, "linear": Linea
 class OptimizerOptions(Options):
     """Adam's numbers and the learning rate over the run."""
 
-    optimizer: str = Field("adamw", description="adam or adamw")
-    learning_rate: float = Field(3e-4, gt=0, le=1, description="peak learning rate")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the gradient's mean")
-    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the gradient's square")
-    epsilon: float = Field(1e-8, gt=0, description="Adam's epsilon")
-    weight_decay: float = Field(0.0, ge=0, description="decoupled for adamw, added to the gradient for adam")
-    warmup_images: Count = Field(5_000, ge=0, description="images over which the rate rises linearly from 0")
-    decay: Annotated[Decay, Choice(DECAYS)] = Field(Constant(), description="how the rate falls after that")
+    optimizer: str = Field(default="adamw", description="adam or adamw")
+    learning_rate: float = Field(default=3e-4, gt=0, le=1, description="peak learning rate")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam's decay of the gradient's mean")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="Adam's decay of the gradient's square")
+    epsilon: float = Field(default=1e-8, gt=0, description="Adam's epsilon")
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled for adamw, added to the gradient for adam")
+    warmup_images: Count = Field(default=5_000, ge=0, description="images over which the rate rises linearly from 0")
+    decay: Annotated[Decay, Choice(DECAYS)] = Field(default=Constant(), description="how the rate falls after that")
 
     def model_post_init(self, context: object) -> None:
         """Refuse an unknown optimizer at once."""

@@ -1,0 +1,49 @@
+# Everything a user or contributor runs. `make PYTHON=python3.12 ...` chooses the Python that .venv is made from.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help demo test check format clean
+
+help:
+	@echo "make demo     install, train on handwritten digits, draw a sheet of them, score it (a few minutes)"
+	@echo "make test     install, run the tests"
+	@echo "make check    formatting, lint, types, import directions"
+	@echo "make format   put every file into the house format"
+	@echo "make clean    remove caches, .venv, and the demo's run and samples"
+
+# Reinstalled only when pyproject.toml changes: the package itself is installed as a link to src/.
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mezzotint needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@echo "Installing into .venv: some minutes the first time"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/mezzotint train digits-edm --name demo
+	$(BIN)/mezzotint sample runs/demo -n 100 -o samples/demo
+	$(BIN)/mezzotint evaluate runs/demo --against digits
+	@echo
+	@echo "The run:    runs/demo      recipe.yaml (every choice), log.jsonl, checkpoints, sheets drawn while it learned"
+	@echo "Its digits: samples/demo   sheet.png: 100 digits nobody wrote, one per seed; look at it"
+	@echo "Its score:  runs/demo/scores.jsonl   lower is closer to real digits; the floor is what real digits score"
+	@echo "Next:       $(BIN)/mezzotint list    $(BIN)/mezzotint train --help    README.md"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache build dist runs/demo samples/demo
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

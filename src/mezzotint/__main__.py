@@ -1,0 +1,5 @@
+"""`python -m mezzotint` is `mezzotint`."""
+
+from mezzotint.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Prepare, look into and check packs: images decoded once, ready to train on."""

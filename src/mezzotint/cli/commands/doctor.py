@@ -1,0 +1,28 @@
+"""`mezzotint doctor`: the machine."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what this machine offers, how fast it is, and what to look out for."""
+    from mezzotint.cli.diagnosis import diagnose
+    from mezzotint.machine import Machine
+
+    found = diagnose(Machine.detect(device).prepare(), Path.cwd())
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+        return
+    for name, value in found.facts.items():
+        typer.echo(f"{name:14} {value}")
+    for name, gflops in found.gflops.items():
+        typer.echo(f"{'convolution':14} {gflops:,.0f} GFLOP/s in {name}")
+    for warning in found.warnings:
+        typer.echo(f"{'note':14} {warning}")

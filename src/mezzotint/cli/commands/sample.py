@@ -1,0 +1,43 @@
+"""`mezzotint sample`: pictures from a trained run."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run's folder, e.g. runs/digits-edm.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. sampling.clip_x0=true.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="The first picture's seed; the next has the next seed.")] = 0,
+    label: Annotated[int | None, typer.Option(help="One class for all; without it, seed mod classes.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="See `mezzotint list samplers`.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Moves from noise to picture.")] = None,
+    weights: Annotated[Literal["ema", "raw"], typer.Option(help="ema (averaged) or raw.")] = "ema",
+    checkpoint: Annotated[str, typer.Option(help="last, best, or a number of images seen.")] = "last",
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures drawn at once.")] = 64,
+    device: Annotated[str, typer.Option(help="auto (where it was trained), cpu, cuda, mps.")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option("-o", help="A folder (PNG files and a sheet), .png (sheet) or .npz.")
+    ] = None,
+) -> None:
+    """Draw pictures from a run: picture k depends on seed k alone."""
+    from mezzotint.cli.progress import Progress
+    from mezzotint.generation.saving import check_destination, saved
+    from mezzotint.generation.stream import stream
+    from mezzotint.runs.folder import RunFolder
+    from mezzotint.runs.run import drawing_overrides, open_run
+
+    opened = open_run(RunFolder.open(run), device)
+    generator = opened.generator(checkpoint, weights, [*drawing_overrides(sampler, steps), *(overrides or ())])
+    destination = check_destination(out or opened.folder.samples / f"drawn-{weights}-{checkpoint}-from-{seed}")
+    labels = None if label is None else [label] * count
+    seeds = range(seed, seed + count)
+    with Progress("sample", count) as progress, opened.machine.autocast():
+        drawn = stream(generator, seeds, batch_size=batch_size, device=opened.machine.device, labels=labels)
+        for batch in saved(drawn, destination):
+            progress.advance(len(batch.seeds))
+    typer.echo(str(destination if destination.suffix else destination / "sheet.png"))

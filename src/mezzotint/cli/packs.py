@@ -1,0 +1,45 @@
+"""A pack in a few lines of text."""
+
+import numpy as np
+
+from mezzotint.data.pack import Pack, PackInfo
+
+_NAMES_SHOWN = 20
+
+
+def _per_class(pack: Pack) -> str:
+    labels = pack.labels(np.arange(len(pack)))
+    if labels is None:
+        return "none"
+    counts = np.bincount(labels.numpy(), minlength=pack.num_classes)
+    named = [f"{name} {count:,}" for name, count in zip(pack.class_names, counts, strict=True)]
+    more = f", and {len(named) - _NAMES_SHOWN} more" if len(named) > _NAMES_SHOWN else ""
+    return ", ".join(named[:_NAMES_SHOWN]) + more
+
+
+def _counts(found: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in found.items()) or "none"
+
+
+def _skipped_names(info: PackInfo) -> list[str]:
+    return [f"  {skipped.name}: {skipped.reason}" for skipped in info.skipped_names]
+
+
+def describe(pack: Pack) -> str:
+    """Return what a pack holds, where it came from, what was done, and what was left out and why."""
+    info = pack.info
+    source = {key: value for key, value in info.source.items() if value is not None}
+    rows = {
+        "pack": str(pack.path),
+        "pictures": f"{info.count:,} of {info.offered:,} offered, {info.image_size} px, {info.channels} channels",
+        "source": ", ".join(f"{key} {value}" for key, value in {**source, **info.provenance}.items()),
+        "split": info.split,
+        "made by": f"crop {info.crop}, resize {info.filter}",
+        "classes": _per_class(pack),
+        "mean": " ".join(f"{value:.4f}" for value in info.mean),
+        "std": " ".join(f"{value:.4f}" for value in info.std),
+        "content": info.content_hash,
+        "notes": _counts(info.notes),
+        "skipped": _counts(info.skipped),
+    }
+    return "\n".join([*(f"{name:9} {value}" for name, value in rows.items()), *_skipped_names(info)])

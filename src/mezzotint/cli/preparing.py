@@ -1,0 +1,30 @@
+"""What `data prepare` was asked for: a recipe's images, a source by name, a folder or a file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mezzotint.data.prepare import DataOptions
+from mezzotint.data.sources import SOURCES
+from mezzotint.errors import BadInput, nearest
+from mezzotint.options import Tree, override, parse, read_yaml
+from mezzotint.runs.recipe import find, shipped
+
+
+def data_options(target: str, assignments: Sequence[str]) -> DataOptions:
+    """Read the target and put overrides over it; `data.path=...` and `path=...` mean the same."""
+    plain = [assignment.removeprefix("data.") for assignment in assignments]
+    return parse(DataOptions, override(_start(target), plain), where="data:")
+
+
+def _start(target: str) -> Tree:
+    path = Path(target)
+    if target in SOURCES:
+        return {"source": target}
+    if path.is_dir():
+        return {"source": "folder", "path": target}
+    if path.suffix == ".parquet":
+        return {"source": "parquet", "path": target}
+    if target in shipped() or path.suffix in (".yaml", ".yml"):
+        return read_yaml(find(target)).get("data") or {}
+    known = [*SOURCES, *shipped()]
+    raise BadInput(f"{target!r} is no recipe, source, folder or Parquet file: {nearest(target, known)}")

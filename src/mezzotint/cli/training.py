@@ -1,0 +1,57 @@
+"""What a person sees of a training: a bar or plain lines, and where things are at the end."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import typer
+
+from mezzotint.cli.duration import spoken
+from mezzotint.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from mezzotint.runs.drive import Record
+    from mezzotint.runs.run import Run
+
+
+def follow(run: "Run", records: Iterable["Record"], *, begun_at: int = 0) -> bool:
+    """Show a run's records as they come; return whether it was stopped before its end."""
+    stopped, last = False, None
+    if run.machine.is_main:
+        typer.echo(_heading(run), err=True)
+    with Progress("train", run.recipe.training.images, done=begun_at) as progress:
+        for record in records:
+            if record.kind == "update":
+                progress.update(record.images_seen, _losses(record))
+            elif record.kind in ("validation", "sheet"):
+                progress.say(f"{record.images_seen:,} images: {record.kind} {_values(record)}")
+            stopped = record.kind == "stopped"
+            last = record
+    if last and run.machine.is_main:
+        typer.echo(_ending(run, last))
+    return stopped
+
+
+def _heading(run: "Run") -> str:
+    machine, training = run.machine, run.recipe.training
+    return (
+        f"{run.folder.path}: {training.images:,} images, batch {training.batch_size} "
+        f"on {machine.device} in {machine.precision}, {machine.threads} threads"
+    )
+
+
+def _losses(record: "Record") -> str:
+    losses = {name: value for name, value in record.values.items() if name.endswith("/loss")}
+    skipped = f", {record.values['skipped']} skipped" if record.values.get("skipped") else ""
+    return ", ".join(f"{name.partition('/')[0]} loss {value:.4g}" for name, value in losses.items()) + skipped
+
+
+def _values(record: "Record") -> str:
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in record.values.items())
+
+
+def _ending(run: "Run", last: "Record") -> str:
+    folder = run.folder.path
+    if last.kind == "stopped":
+        return f"stopped at {last.images_seen:,} images, saved; the same command resumes {folder}"
+    took = spoken(float(last.values["seconds"]))
+    return f"trained {last.images_seen:,} images in {took}; sheets in {run.folder.samples}, log in {run.folder.log}"

@@ -1,0 +1,1 @@
+"""Sources of pictures, the pack they are prepared into once, and batches read from it by computed position."""

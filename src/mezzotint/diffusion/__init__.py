@@ -1,0 +1,1 @@
+"""Diffusion: noise schedules, denoisers made of networks, loss weights, and the family that composes them."""

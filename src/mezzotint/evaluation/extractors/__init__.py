@@ -1,0 +1,63 @@
+"""Pixels to features and, where it has them, class probabilities: one extractor per file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mezzotint.evaluation.cache import tensors_hash
+from mezzotint.options import Options
+from mezzotint.registry import Folder
+
+EXTRACTORS = Folder("mezzotint.evaluation.extractors", "extractor")
+
+Batches = Iterable[tuple[Tensor, Tensor | None]]
+"""Batches of pixels uint8 [N, C, H, W] with their labels int64 [N], if they have any."""
+
+
+class Features(NamedTuple):
+    """What an extractor sees in N images."""
+
+    features: Tensor  # float32 [N, D]
+    probabilities: Tensor | None  # float32 [N, K], over the classes the extractor knows
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network with its weights, ready to use: `network(uint8 [N, 3, H, W]) -> Features`, resizing included."""
+
+    name: str
+    dimension: int
+    network: nn.Module
+    rule: str  # how pixels become the network's input, in words; part of the hash
+    device: torch.device
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        self.network.eval().requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)
+
+    @cached_property
+    def hash(self) -> str:
+        """Identity of the features: weights and resize rule. Scores of different hashes are never compared."""
+        return tensors_hash(self.network.state_dict(), self.name, self.rule)
+
+    @torch.inference_mode()
+    def features(self, pixels: Tensor) -> Features:
+        """Pixels uint8 [N, 3, H, W] -> features float32 [N, D] and probabilities [N, K] or None, on the CPU."""
+        parts = [self.network(part.to(self.device)) for part in pixels.split(self.batch_size)]
+        features = torch.cat([part.features for part in parts]).float().cpu()
+        known = [part.probabilities for part in parts if part.probabilities is not None]
+        return Features(features, torch.cat(known).float().cpu() if known else None)
+
+
+class ExtractorOptions(Options):
+    """Base of every extractor's options: where its weights come from."""
+
+    learns: ClassVar[bool] = False  # whether it is trained on labelled images, kept apart from the reference
+
+    def load(self, labelled: Batches | None, device: torch.device) -> Extractor:
+        """Return the extractor, ready on the device; `labelled` is for extractors that learn."""
+        raise NotImplementedError(f"{type(self).__name__} must say where its weights come from")

@@ -1,0 +1,78 @@
+"""SqueezeNet 1.1 (ImageNet) features averaged over the image: a small part of Inception's cost, for monitoring."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+from torchvision.models import squeezenet1_1
+
+from mezzotint.errors import BadInput
+from mezzotint.evaluation.extractors import Batches, Extractor, ExtractorOptions, Features
+from mezzotint.evaluation.weights import Published, find_weights, read_weights
+
+PUBLISHED = (
+    Published(
+        "squeezenet1_1-features.safetensors",
+        "c7498b4d2505fbcbe5a771673ecb477d319335722aa5f7eb29f1a88d612653a1",
+    ),
+    Published(
+        "squeezenet1_1-b8a52dc0.pth",
+        "b8a52dc0",
+        "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+    ),
+)
+SHORT_SIDE = 64
+"""Smaller images are enlarged to it; larger ones stay as they are.
+
+Measured on 3,000 CIFAR-10 test images: how many standard errors damaged images (blur, noise, pasted halves, half the
+classes, JPEG) lie above real ones. At 64 px 9, 17, 29, 14 and 9; at their own 32 px, 5 times cheaper, 6, 11, 19, 7, 4.
+"""
+
+
+class _Pooled(nn.Module):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = squeezenet1_1(weights=None).features
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Features:
+        images = pixels.to(torch.float32) / 255
+        height, width = images.shape[-2:]
+        short = min(height, width)
+        if short < SHORT_SIDE:
+            size = (round(height * SHORT_SIDE / short), round(width * SHORT_SIDE / short))
+            images = F.interpolate(images, size, mode="bilinear")
+        inputs = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return Features(self.features(inputs).mean((2, 3)), None)
+
+
+class SqueezeNet(ExtractorOptions):
+    """SqueezeNet 1.1 (Iandola et al. 2016), 512 features: its last convolutional layer, averaged over the image."""
+
+    weights: Path | None = Field(
+        default=None,
+        description="weights file, .safetensors or .pth; null: $MEZZOTINT_WEIGHTS, the cache, torchvision's URL",
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{8,64}$",
+        description="leading digits of the file's SHA-256, for weights of your own",
+    )
+
+    def load(self, labelled: Batches | None, device: torch.device) -> Extractor:
+        """Return the extractor with checked weights; `labelled` isn't used."""
+        path = find_weights(self.weights, self.sha256, PUBLISHED)
+        state = {key: value for key, value in read_weights(path).items() if not key.startswith("classifier.")}
+        network = _Pooled()
+        try:
+            network.load_state_dict(state)
+        except RuntimeError:
+            raise BadInput(f"{path}: not the weights of torchvision's squeezenet1_1") from None
+        rule = f"bilinear, short side at least {SHORT_SIDE}; ImageNet mean and std; averaged over positions"
+        return Extractor("squeezenet", 512, network, rule, device)

@@ -1,0 +1,32 @@
+"""Feature sets to named numbers with their errors: one metric per file."""
+
+from typing import ClassVar, NamedTuple
+
+from mezzotint.evaluation.statistics import FeatureSet
+from mezzotint.options import Options
+from mezzotint.registry import Folder
+
+METRICS = Folder("mezzotint.evaluation.metrics", "metric")
+
+
+class Value(NamedTuple):
+    """A number and its standard error over draws of the generated images, where one can be given."""
+
+    value: float
+    error: float | None = None
+
+
+class Metric(Options):
+    """Base of every metric: names for protocols, and a call from feature sets to numbers."""
+
+    prefix: ClassVar[str]  # `fd` in `fd-squeezenet-5k`
+    with_inception: ClassVar[str]  # what the literature calls it on Inception features: `fid` in `fid-50k`
+    least: ClassVar[int] = 2  # fewer images than this can't be measured at all
+
+    def __call__(self, generated: FeatureSet, reference: FeatureSet, held_out: FeatureSet | None) -> dict[str, Value]:
+        """Measure generated images against the reference; `held_out` are real images that aren't in it."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it measures")
+
+    def caution(self, generated: FeatureSet) -> str | None:
+        """Say why this many images are too few to trust the number, if they are."""
+        return None

@@ -1,0 +1,65 @@
+"""Drawn pictures on disk: a folder of PNG files with a sheet, one sheet, or one .npz; the name's ending decides."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mezzotint.errors import BadInput
+from mezzotint.generation.grid import grid
+from mezzotint.generation.stream import Drawn
+from mezzotint.pixels import write_png
+
+SHEET_SIZE = 256
+"""At most so many pictures on a sheet: the first ones."""
+
+
+def check_destination(out: Path) -> Path:
+    """Refuse a place that can't be written, or holds other files, before anything is drawn."""
+    if out.suffix in (".npz", ".png"):
+        if out.is_dir():
+            raise BadInput(f"-o {out}: is a folder; name a file, or a folder without that ending")
+    elif out.suffix:
+        raise BadInput(f"-o {out}: must be a folder, or end in .png (one sheet) or .npz")
+    elif out.exists() and not out.is_dir():
+        raise BadInput(f"-o {out}: is a file; name a folder, or end it in .png or .npz")
+    return out
+
+
+def saved(batches: Iterable[Drawn], out: Path) -> Iterator[Drawn]:
+    """Hand the batches through while writing them; sheet and .npz appear when the last has come."""
+    kept: list[Drawn] = []
+    count = 0
+    for batch in batches:
+        if not out.suffix:
+            for seed, pixels in zip(batch.seeds, batch.pixels, strict=True):
+                write_png(out / f"{seed:06d}.png", pixels)
+        if out.suffix == ".npz" or count < SHEET_SIZE:
+            kept.append(batch)
+        count += len(batch.seeds)
+        yield batch
+    if kept:
+        _write_whole(kept, out)
+
+
+def _write_whole(batches: list[Drawn], out: Path) -> None:
+    pixels = torch.cat([batch.pixels for batch in batches])
+    if out.suffix == ".npz":
+        _write_npz(batches, pixels, out)
+    else:
+        write_png(out if out.suffix else out / "sheet.png", grid(pixels[:SHEET_SIZE]))
+
+
+def _write_npz(batches: list[Drawn], pixels: torch.Tensor, out: Path) -> None:
+    """Write `pixels` uint8 [N, C, H, W], `seeds` int64 [N] and, if there are classes, `labels` int64 [N]."""
+    arrays = {"pixels": pixels.numpy(), "seeds": np.array([seed for batch in batches for seed in batch.seeds])}
+    labels = [batch.labels for batch in batches if batch.labels is not None]
+    if labels:
+        arrays["labels"] = torch.cat(labels).numpy()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    os.replace(temporary, out)

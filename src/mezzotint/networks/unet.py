@@ -1,0 +1,210 @@
+"""The U-Net of Ho et al. 2020: residual blocks, self-attention at chosen resolutions, one embedding of the level."""
+
+from collections.abc import Iterable
+from typing import Annotated, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from mezzotint.contracts import Condition
+from mezzotint.errors import BadInput
+from mezzotint.networks import Network, NetworkShape
+from mezzotint.networks.blocks import (
+    NORM_EPS,
+    Downsample,
+    LevelEmbedding,
+    ResidualBlock,
+    SelfAttention,
+    Upsample,
+    conv3x3,
+    glorot,
+    zeroed,
+)
+from mezzotint.options import Options
+
+
+class UNetOptions(Options):
+    """Size and make of a U-Net; the number of multipliers is the number of levels, each half as wide as the last."""
+
+    channels: int = Field(default=64, ge=4, le=2048, multiple_of=2, description="feature channels at full resolution")
+    multipliers: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
+        default=(1, 2, 2, 2), min_length=1, max_length=8, description="feature channels of each level, times `channels`"
+    )
+    blocks: int = Field(default=2, ge=1, le=16, description="residual blocks per level on the way down (up: one more)")
+    attention: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(16,),
+        description="resolutions with self-attention, in pixels per side (the smallest level always has one)",
+    )
+    channels_per_head: int | None = Field(
+        default=None, ge=1, description="channels of one attention head (null: a single head of all channels)"
+    )
+    dropout: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="probability of dropping a feature in a residual block"
+    )
+    groups: int = Field(default=32, ge=1, description="groups of channels normalised together")
+    level_scale: float = Field(
+        default=1.0, gt=0.0, description="factor on the noise level before its sinusoids (no unit)"
+    )
+
+    @model_validator(mode="after")
+    def _groups_divide(self) -> Self:
+        _must_divide("groups", self.groups, self.widths())
+        return self
+
+    def widths(self) -> tuple[int, ...]:
+        """Feature channels of each level, full resolution first."""
+        return tuple(self.channels * multiplier for multiplier in self.multipliers)
+
+    def resolutions(self, image_size: int) -> tuple[int, ...]:
+        """Pixels per side of each level; `BadInput` where the image can't be halved that often."""
+        halvings = len(self.multipliers) - 1
+        if image_size % 2**halvings:
+            raise BadInput(
+                f"image_size={image_size} can't be halved {halvings} times for {halvings + 1} multipliers: "
+                f"must be a multiple of {2**halvings}, or give fewer multipliers"
+            )
+        return tuple(image_size >> i for i in range(halvings + 1))
+
+    def check(self, shape: NetworkShape) -> None:
+        """Raise `BadInput` where these options can't serve a shape."""
+        found = self.resolutions(shape.image_size)
+        absent = [size for size in self.attention if size not in found]
+        if absent:
+            levels = ", ".join(map(str, found))
+            raise BadInput(f"attention={absent[0]} does not occur: {shape.image_size} px has levels of {levels} px")
+        if self.channels_per_head:
+            attending = [width for width, size in zip(self.widths(), found, strict=True) if size in self.attention]
+            _must_divide("channels_per_head", self.channels_per_head, [*attending, self.widths()[-1]])
+
+
+def _must_divide(name: str, size: int, widths: Iterable[int]) -> None:
+    odd = next((width for width in widths if width % size), None)
+    if odd is not None:
+        divisors = ", ".join(str(n) for n in range(1, odd + 1) if odd % n == 0 and n < 2 * size)
+        raise BadInput(f"{name}={size} must divide the {odd} channels of a level, e.g. {divisors}")
+
+
+class Layer(nn.Module):
+    """A residual block, followed by self-attention where there is one."""
+
+    def __init__(self, options: UNetOptions, channels_in: int, channels_out: int, attends: bool) -> None:
+        super().__init__()
+        embedding = 4 * options.channels
+        self.residual = ResidualBlock(channels_in, channels_out, embedding, options.groups, options.dropout)
+        per_head = options.channels_per_head or channels_out
+        self.attention = SelfAttention(channels_out, per_head, options.groups) if attends else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Features [N, channels_in, H, W], embedding [N, E] -> [N, channels_out, H, W]."""
+        return self.attention(self.residual(x, embedding))
+
+
+class Down(nn.Module):
+    """The layers of one resolution on the way down, then the way to half of it, if any."""
+
+    def __init__(self, layers: list[Layer], resample: Downsample | None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.resample = resample
+
+    def forward(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
+        """Features in, features out; what every layer makes is added to `skips`."""
+        for layer in self.layers:
+            h = layer(h, embedding)
+            skips.append(h)
+        if self.resample is not None:
+            h = self.resample(h)
+            skips.append(h)
+        return h
+
+
+class Up(nn.Module):
+    """The layers of one resolution on the way up, then the way to twice that, if any."""
+
+    def __init__(self, layers: list[Layer], resample: Upsample | None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.resample = resample
+
+    def forward(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
+        """Features in, features out; every layer also reads, and takes away, the last of `skips`."""
+        for layer in self.layers:
+            h = layer(torch.cat([h, skips.pop()], dim=1), embedding)
+        return h if self.resample is None else self.resample(h)
+
+
+class UNet(Network):
+    """F(x; level) of Ho et al. 2020, sec. B; class labels, where the shape has classes, join the level's embedding.
+
+    A shape without classes ignores labels. It starts as F = 0: the last weights of every residual
+    branch and of the whole are zero.
+    """
+
+    Options = UNetOptions
+
+    def __init__(self, options: UNetOptions, shape: NetworkShape) -> None:
+        super().__init__()
+        options.check(shape)
+        self.options, self.shape = options, shape
+        widths = options.widths()
+        attends = [size in options.attention for size in options.resolutions(shape.image_size)]
+
+        self.level_embedding = LevelEmbedding(options.channels, 4 * options.channels)
+        if shape.num_classes:
+            self.class_embedding = nn.Embedding(shape.num_classes, 4 * options.channels)
+        self.conv_in = glorot(conv3x3(shape.channels_in, widths[0]))
+        self.down, skips = _way_down(options, attends)
+        self.middle = nn.ModuleList(Layer(options, widths[-1], widths[-1], first) for first in (True, False))
+        self.up = _way_up(options, attends, skips)
+        self.norm_out = nn.GroupNorm(options.groups, widths[0], eps=NORM_EPS)
+        self.conv_out = zeroed(conv3x3(widths[0], shape.channels_out))
+
+    def forward(self, x: Tensor, level: Tensor, condition: Condition) -> Tensor:
+        """Codes [N, channels_in, S, S], level [N], labels int64 [N] if it has classes -> [N, channels_out, S, S]."""
+        embedding = F.silu(self._embed(level, condition))
+        h = self.conv_in(x)
+        skips = [h]
+        for level_down in self.down:
+            h = level_down(h, embedding, skips)
+        for layer in self.middle:
+            h = layer(h, embedding)
+        for level_up in self.up:
+            h = level_up(h, embedding, skips)
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+    def _embed(self, level: Tensor, condition: Condition) -> Tensor:
+        embedding = self.level_embedding(level * self.options.level_scale)
+        if not self.shape.num_classes:
+            return embedding
+        if condition.labels is None:
+            raise BadInput(f"a network of {self.shape.num_classes} classes needs labels")
+        return embedding + self.class_embedding(condition.labels)
+
+
+def _way_down(options: UNetOptions, attends: list[bool]) -> tuple[nn.ModuleList, list[int]]:
+    """Levels from full resolution to the smallest, and the channels of what each leaves for the way up."""
+    width, levels = options.widths()[0], nn.ModuleList()
+    skips = [width]
+    for i, width_out in enumerate(options.widths()):
+        layers = []
+        for _ in range(options.blocks):
+            layers.append(Layer(options, width, width_out, attends[i]))
+            width = width_out
+        last = i == len(attends) - 1
+        levels.append(Down(layers, None if last else Downsample(width)))
+        skips += [width] * (options.blocks if last else options.blocks + 1)
+    return levels, skips
+
+
+def _way_up(options: UNetOptions, attends: list[bool], skips: list[int]) -> nn.ModuleList:
+    """Levels from the smallest to full resolution; each layer also reads what the way down left last."""
+    width, levels, skips = options.widths()[-1], nn.ModuleList(), list(skips)
+    for i, width_out in reversed(list(enumerate(options.widths()))):
+        layers = []
+        for _ in range(options.blocks + 1):
+            layers.append(Layer(options, width + skips.pop(), width_out, attends[i]))
+            width = width_out
+        levels.append(Up(layers, None if i == 0 else Upsample(width)))
+    return levels

@@ -1,0 +1,65 @@
+"""From a recipe to the objects it names: network, family, augmentations, data feed, learner, generator."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from mezzotint.contracts import Codec, Family
+from mezzotint.data.loading import Loader
+from mezzotint.errors import BadInput
+from mezzotint.machine import Machine
+from mezzotint.networks import NETWORKS, NetworkShape
+from mezzotint.options import Choice, Options
+from mezzotint.runs.recipe import Recipe, family_class
+from mezzotint.seeds import seed_generators
+from mezzotint.training.loop import Learner, Trainer
+
+
+def _network_class(options: Options) -> Any:  # noqa: ANN401  (a folder of classes, one constructor)
+    return NETWORKS[Choice(NETWORKS).name_of(options)]
+
+
+def family(recipe: Recipe, num_classes: int, machine: Machine) -> Family:
+    """Return the recipe's family with freshly drawn weights, on the machine's device and in its memory layout."""
+    kind = family_class(recipe.family)
+    channels, size = recipe.data.channels, recipe.data.image_size
+    assert channels is not None, "a resolved recipe knows its channels"
+    if recipe.family.class_conditional and not num_classes:
+        raise BadInput("family.class_conditional: the images have no labels; set it to false")
+    classes = num_classes if recipe.family.class_conditional else 0
+    shape = NetworkShape(channels, channels, size, classes)
+    seed_generators(recipe.seed, "weights")
+    network = _network_class(recipe.network)(recipe.network, shape)
+    codec = cast("Codec", recipe.codec)
+    built = kind(network, cast("Any", recipe.family), codec, (channels, size, size), shape.num_classes)
+    return built.to(machine.device).to(memory_format=machine.memory_format)
+
+
+def augmentation(recipe: Recipe) -> Callable[[Tensor], Tensor]:
+    """Return the recipe's augmentations as one function of images."""
+    steps = cast("tuple[Callable[[Tensor], Tensor], ...]", recipe.augment)
+
+    def augment(images: Tensor) -> Tensor:
+        for step in steps:
+            images = step(images)
+        return images
+
+    return augment
+
+
+def learner(recipe: Recipe, num_classes: int, machine: Machine) -> Learner:
+    """Return a learner before its first update."""
+    return Learner.start(family(recipe, num_classes, machine), recipe.training)
+
+
+def trainer(recipe: Recipe, loader: Loader, machine: Machine) -> Trainer:
+    """Return the surroundings of this recipe's training."""
+    return Trainer(loader.chunk, augmentation(recipe), machine, recipe.seed)
+
+
+def load_weights(into: Family, tensors: dict[str, Tensor]) -> None:
+    """Put saved tensors into a family, bit for bit, keeping its memory layout."""
+    with torch.no_grad():
+        into.load_state_dict(tensors, strict=True)

@@ -1,0 +1,187 @@
+"""Driving a run: train, log, validate, draw, save, stop, resume. One generator, and a small function per record."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mezzotint.contracts import Batch, Family
+from mezzotint.data.loading import Loader
+from mezzotint.pixels import to_images, write_png
+from mezzotint.runs import build, checkpoint
+from mezzotint.runs.checkpoint import Checkpoint
+from mezzotint.runs.draw import draw_sheet
+from mezzotint.runs.files import writing
+from mezzotint.runs.run import Run
+from mezzotint.seeds import forked
+from mezzotint.training.loop import Learner, Update
+
+Values = dict[str, float | int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of `log.jsonl`: `kind` is update, validation, sheet, checkpoint, stopped or done."""
+
+    kind: str
+    update: int
+    images_seen: int
+    values: Values = field(default_factory=dict)
+
+    def json(self) -> Values:
+        """Return one flat mapping."""
+        return {"kind": self.kind, "update": self.update, "images_seen": self.images_seen, **self.values}
+
+
+def drive(run: Run, loader: Loader, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
+    """Train a run from where it stands to its end, yielding every record it logs.
+
+    When `should_stop()` turns true, the run saves itself after the present update and ends with a `stopped` record.
+    """
+    learner, seconds_before = resume(run)
+    training, meter = run.recipe.training, Meter(seconds_before)
+    for update in build.trainer(run.recipe, loader, run.machine).train(learner):
+        meter.add(update, training.batch_size)
+        stopping, last = should_stop(), learner.images_seen >= training.images
+        due = _due(run, update.images_seen)
+        if run.machine.is_main:
+            if due["log"] or last or stopping:
+                yield _log(run, learner, "update", meter.values(run))
+            if due["validation"] or last:
+                yield _log(run, learner, "validation", validate(run, learner, loader))
+            if due["sheet"] or last:
+                yield _log(run, learner, "sheet", draw(run, learner))
+            if due["checkpoint"] or last or stopping:
+                yield _log(run, learner, "checkpoint", save(run, learner, meter.seconds()))
+        if stopping and not last:
+            yield Record("stopped", learner.update, learner.images_seen)
+            return
+    yield Record("done", learner.update, learner.images_seen, {"seconds": meter.seconds()})
+
+
+def _due(run: Run, images_seen: int) -> dict[str, bool]:
+    """Say which cadences the update that ended at `images_seen` has reached."""
+    training = run.recipe.training
+    before = images_seen - training.batch_size
+    cadences = ("log", "validation", "sheet", "checkpoint")
+    return {what: images_seen // training.every(what) > before // training.every(what) for what in cadences}
+
+
+def _log(run: Run, learner: Learner, kind: str, values: Values) -> Record:
+    record = Record(kind, learner.update, learner.images_seen, values)
+    run.folder.append_log(record.json())
+    return record
+
+
+@dataclass
+class Meter:
+    """Averages of what updates report between two log records, and the run's clock."""
+
+    seconds_before: float
+    started: float = field(default_factory=time.perf_counter)
+    since: float = field(default_factory=time.perf_counter)
+    updates: list[Update] = field(default_factory=list)
+    images: int = 0
+
+    def add(self, update: Update, batch_size: int) -> None:
+        """Take in one update."""
+        self.updates.append(update)
+        self.images += batch_size
+
+    def seconds(self) -> float:
+        """Return the time this run has trained for, over all its sessions."""
+        return round(self.seconds_before + time.perf_counter() - self.started, 3)
+
+    def values(self, run: Run) -> Values:
+        """Return averages since the last call, and start afresh."""
+        good = [update for update in self.updates if not update.skipped]
+        means = {name: _mean([u.parts[name] for u in good if name in u.parts]) for name in _names(good)}
+        rate = self.images / (time.perf_counter() - self.since)
+        values: Values = {
+            **means,
+            "gradient_norm": sum(u.gradient_norm for u in good) / max(len(good), 1),
+            "learning_rate": self.updates[-1].learning_rate,
+            "skipped": len(self.updates) - len(good),
+            "images_per_second": round(rate, 2),
+            "seconds": self.seconds(),
+            "memory_bytes": run.machine.memory_bytes(),
+        }
+        self.updates, self.images, self.since = [], 0, time.perf_counter()
+        return values
+
+
+def _names(updates: list[Update]) -> list[str]:
+    return list(dict.fromkeys(name for update in updates for name in update.parts))
+
+
+def _mean(values: list[Tensor]) -> float:
+    return torch.stack(values).mean().item()
+
+
+@torch.no_grad()
+def validate(run: Run, learner: Learner, loader: Loader) -> Values:
+    """Average every phase's loss over held-out images, for raw and averaged weights, under fixed randomness."""
+    if not len(loader.held_out_indices):
+        return {}
+    raw = _held_out_losses(run, learner.family.eval(), loader)
+    learner.family.train()
+    averaged = _held_out_losses(run, learner.ema.family, loader)
+    return {**raw, **{f"{name}/ema": value for name, value in averaged.items()}}
+
+
+def _held_out_losses(run: Run, family: Family, loader: Loader) -> dict[str, float]:
+    pixels, labels = loader.held_out(run.recipe.training.validation_size)
+    size, totals = run.recipe.training.chunk_size or len(pixels), dict[str, float]()
+    with forked(run.recipe.seed, "validation"), run.machine.autocast():
+        for start in range(0, len(pixels), size):
+            chunk = _batch(run, pixels[start : start + size], None if labels is None else labels[start : start + size])
+            for phase in family.phases():
+                share = len(chunk.images) / len(pixels)
+                totals[phase.name] = totals.get(phase.name, 0.0) + phase.loss(chunk).value.item() * share
+    return {f"{name}/held_out_loss": value for name, value in totals.items()}
+
+
+def _batch(run: Run, pixels: Tensor, labels: Tensor | None) -> Batch:
+    device, layout = run.machine.device, run.machine.memory_format
+    images = to_images(pixels.to(device)).contiguous(memory_format=layout)
+    return Batch(images, None if labels is None else labels.to(device), None, 0, 0)
+
+
+def draw(run: Run, learner: Learner) -> Values:
+    """Write the sample sheets of raw and averaged weights; return their paths."""
+    paths: Values = {}
+    for name, family in (("raw", learner.family), ("ema", learner.ema.family)):
+        path = run.folder.samples / f"{learner.images_seen:09d}-{name}.png"
+        with writing(path):
+            write_png(path, draw_sheet(family, run.recipe, run.machine, run.recipe.training.sheet_size))
+        paths[name] = str(path)
+    return paths
+
+
+def save(run: Run, learner: Learner, seconds: float) -> Values:
+    """Write a checkpoint, drop the ones no longer kept; return its path."""
+    state = {**learner.counters(), "seconds": seconds}
+    whole = Checkpoint(learner.family.state_dict(), learner.ema.family.state_dict(), learner.optimizer_tensors(), state)
+    path = checkpoint.save(run.folder.checkpoints, whole, learner.images_seen)
+    best = checkpoint.best(run.folder.checkpoints)
+    checkpoint.prune(run.folder.checkpoints, run.recipe.training.keep_checkpoints, best)
+    return {"path": str(path)}
+
+
+def resume(run: Run) -> tuple[Learner, float]:
+    """Return the learner as its last checkpoint left it, or before its first update; and its seconds so far."""
+    learner = build.learner(run.recipe, run.num_classes, run.machine)
+    checkpoint.recover(run.folder.checkpoints)
+    if not checkpoint.available(run.folder.checkpoints):
+        run.folder.truncate_log(0)
+        return learner, 0.0
+    last = checkpoint.load(checkpoint.find(run.folder.checkpoints, "last"))
+    build.load_weights(learner.family, last.weights)
+    build.load_weights(learner.ema.family, last.ema)
+    learner.load_optimizer_tensors(last.optimizer)
+    for name in learner.counters():
+        setattr(learner, name, last.state[name])
+    run.folder.truncate_log(learner.images_seen)
+    return learner, float(last.state["seconds"])

@@ -1,0 +1,118 @@
+"""A recipe: every room's options nested in one tree, read from YAML, overridden, checked, written back."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
+
+from mezzotint.augment import AUGMENTATIONS
+from mezzotint.contracts import FamilyOptions
+from mezzotint.data.prepare import DataOptions
+from mezzotint.diffusion.family import Diffusion
+from mezzotint.errors import BadInput, nearest
+from mezzotint.evaluation.extractors import EXTRACTORS, ExtractorOptions
+from mezzotint.evaluation.protocols import Protocol
+from mezzotint.networks import NETWORKS
+from mezzotint.options import Choice, Count, Options, Tree, override, parse, parse_inner, read_yaml
+from mezzotint.registry import Table
+from mezzotint.runs.codecs import CODECS, Identity
+from mezzotint.training.loop import LearningOptions
+
+FAMILIES = Table("family", {"diffusion": Diffusion})
+
+
+class TrainingOptions(LearningOptions):
+    """How a family learns, and when a run writes what."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="number type of the networks")
+    log_images: Count | None = Field(
+        default=None, ge=1, description="images between log records; null = 1/200 of the run"
+    )
+    checkpoint_images: Count | None = Field(
+        default=None, ge=1, description="images between checkpoints; null = 1/10 of the run"
+    )
+    sheet_images: Count | None = Field(
+        default=None, ge=1, description="images between sample sheets; null = 1/10 of the run"
+    )
+    validation_images: Count | None = Field(
+        default=None, ge=1, description="images between validations; null = 1/10 of the run"
+    )
+    sheet_size: int = Field(default=64, ge=1, le=1024, description="pictures on a sample sheet")
+    validation_size: int = Field(
+        default=512, ge=1, description="most held-out images a validation loss is averaged over"
+    )
+    keep_checkpoints: int = Field(default=2, ge=1, description="latest checkpoints kept, besides the best")
+
+    def every(self, what: Literal["log", "checkpoint", "sheet", "validation"]) -> int:
+        """Return the cadence of one kind of record, in images."""
+        parts = 200 if what == "log" else 10
+        return getattr(self, f"{what}_images") or max(self.images // parts, self.batch_size)
+
+
+class EvaluationOptions(Options):
+    """The protocol a run is judged by when none is named."""
+
+    protocol: str = Field(default="fd-classifier-1k", description="metric, extractor and number of images")
+    extractors: tuple[Annotated[ExtractorOptions, Choice(EXTRACTORS)], ...] = Field(
+        default=(), description="extractors with options of their own, e.g. {kind: squeezenet, weights: FILE}"
+    )
+
+    @field_validator("protocol")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        Protocol.parse(value)
+        return value
+
+
+class Recipe(Options):
+    """A whole run: what it learns from, what learns, how, and how it draws and is judged."""
+
+    seed: int = Field(default=0, ge=0, description="seed of everything random in training")
+    data: DataOptions = Field(description="images to learn from")
+    augment: tuple[Annotated[Options, Choice(AUGMENTATIONS)], ...] = Field(
+        default=(), description="changes at random, in turn"
+    )
+    codec: Annotated[Options, Choice(CODECS)] = Field(default=Identity(), description="what the network sees")
+    family: Annotated[FamilyOptions, Choice(FAMILIES)] = Field(description="kind of model and its choices")
+    network: Annotated[Options, Choice(NETWORKS)] = Field(description="architecture and its sizes")
+    training: TrainingOptions = Field(default=TrainingOptions(), description="length, portions, rates, cadences")
+    sampling: SerializeAsAny[Options] = Field(default=Options(), description="the family's ways of drawing")
+    evaluation: EvaluationOptions = Field(default=EvaluationOptions(), description="how the run is judged")
+
+    @field_validator("sampling", mode="plain")
+    @classmethod
+    def _by_family(cls, value: object, info: ValidationInfo) -> Options:
+        if "family" not in info.data:
+            return Options()  # the family's own problem is reported
+        tree = value.tree() if isinstance(value, Options) else value
+        return parse_inner(family_class(info.data["family"]).Sampling, tree, info)
+
+
+def family_class(options: Options) -> type[Diffusion]:
+    """Return the family that these options configure."""
+    return next(family for family in FAMILIES.values() if family.Options is type(options))
+
+
+def shipped() -> dict[str, Path]:
+    """Return the recipes that come with the package, by name."""
+    folder = Path(str(files("mezzotint") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find(name: str) -> Path:
+    """Return the file of a recipe given by shipped name or by path."""
+    if name in shipped():
+        return shipped()[name]
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path
+    raise BadInput(f"recipe {name!r}: no such recipe or .yaml file; {nearest(name, shipped())}")
+
+
+def read(name: str, overrides: Sequence[str] = ()) -> tuple[Tree, Recipe]:
+    """Return a recipe's tree with overrides put in, and the same tree checked."""
+    path = find(name)
+    tree = override(read_yaml(path), overrides)
+    return tree, parse(Recipe, tree, where=f"recipe {path.stem}:")

@@ -1,0 +1,176 @@
+"""A run: created once from a recipe, opened again to resume, sample or evaluate."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mezzotint.contracts import Family, Generator
+from mezzotint.data.loading import Loader
+from mezzotint.data.pack import Pack
+from mezzotint.data.prepare import DataOptions, PrepareProgress, ensure_pack
+from mezzotint.errors import BadInput
+from mezzotint.machine import Machine
+from mezzotint.options import Tree, override, parse, read_yaml, write_yaml
+from mezzotint.runs import build, checkpoint, recipe
+from mezzotint.runs.budget import plan
+from mezzotint.runs.folder import RunFolder, check_name
+from mezzotint.runs.recipe import Recipe
+
+OnProgress = Callable[[PrepareProgress], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk with its resolved recipe, the machine it keeps to, and what its data were."""
+
+    folder: RunFolder
+    recipe: Recipe
+    machine: Machine
+    num_classes: int
+    content_hash: str
+
+    def loader(self, on_progress: OnProgress | None = None) -> Loader:
+        """Open the run's pack, preparing it again if it was removed; refuse data that have changed."""
+        pack = ensure_pack(self.recipe.data, on_progress)
+        if pack.content_hash != self.content_hash:
+            now, then = pack.content_hash[:12], self.content_hash[:12]
+            raise BadInput(
+                f"run {self.folder.path}: its images have changed since it began (content {now}, was {then}); "
+                f"restore {self.recipe.data.path or 'them'}, or start a new run with --name"
+            )
+        return Loader(pack, self.recipe.seed, self.recipe.data.held_out)
+
+    def family(self) -> Family:
+        """Return the run's family with fresh weights."""
+        return build.family(self.recipe, self.num_classes, self.machine)
+
+    def generator(self, which: str, weights: Literal["ema", "raw"], assignments: Sequence[str] = ()) -> Generator:
+        """Return what draws: `which` checkpoint (last, best, or images seen), `weights` ema or raw."""
+        path = checkpoint.find(self.folder.checkpoints, which)
+        drawn = self.family().eval().requires_grad_(False)
+        build.load_weights(drawn, checkpoint.load_weights(path, weights))
+        return drawn.generator(self.changed(assignments).sampling)
+
+    def changed(self, assignments: Sequence[str]) -> Recipe:
+        """Return this run's recipe with overrides put in; nothing on disk changes."""
+        return parse(Recipe, override(self.recipe.tree(), assignments))
+
+
+def drawing_overrides(sampler: str | None, steps: int | None) -> list[str]:
+    """Return the overrides that the command line's --sampler and --steps stand for."""
+    given = {"sampling.sampler": sampler, "sampling.steps": steps}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+def open_run(folder: RunFolder, device: str | None = None) -> Run:
+    """Open an existing run on the machine choices it was created with (`device` may move it)."""
+    resolved = parse(Recipe, read_yaml(folder.recipe), where=f"{folder.recipe}:")
+    environment = _environment(folder)
+    machine = Machine.detect(
+        device=environment["device"] if device in (None, "auto") else device,
+        precision=environment["precision"],
+        threads=environment["threads"],
+    ).prepare()
+    return Run(folder, resolved, machine, environment["num_classes"], environment["content_hash"])
+
+
+def _environment(folder: RunFolder) -> dict[str, Any]:
+    environment = folder.read_environment()
+    missing = {"recipe", "device", "precision", "threads", "num_classes", "train_images", "content_hash"} - set(
+        environment
+    )
+    if missing:
+        raise BadInput(f"{folder.environment}: lacks {', '.join(sorted(missing))}; the run can't be opened without it")
+    return environment
+
+
+@contextmanager
+def enter(
+    runs: Path,
+    name: str | None,
+    recipe_name: str,
+    assignments: Sequence[str],
+    device: str = "auto",
+    budget_seconds: float | None = None,
+    on_progress: OnProgress | None = None,
+) -> Iterator[Run]:
+    """Hold the run `runs/name` (default: the recipe's name) for training: created now, or opened to be resumed."""
+    recipe.find(recipe_name)
+    called, made_from = name or Path(recipe_name).stem, Path(recipe_name).stem
+    folder = RunFolder(runs / check_name(called))
+    if not folder.exists:
+        recipe.read(recipe_name, assignments)  # refuse a wrong recipe before anything is on disk
+        folder = RunFolder.create(runs, called)
+    with folder.lock():
+        if folder.exists:
+            run = open_run(folder, device)
+            _check_same(run, made_from, assignments)
+        else:
+            with _nothing_left_on_failure(folder):
+                run = _create(folder, recipe_name, assignments, device, budget_seconds, on_progress)
+        yield run
+
+
+@contextmanager
+def _nothing_left_on_failure(folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+
+
+def _check_same(run: Run, name: str, assignments: Sequence[str]) -> None:
+    """Refuse to resume a run under another recipe or other options than it was created with."""
+    environment = _environment(run.folder)
+    if environment["recipe"] != name:
+        made_from = environment["recipe"]
+        raise BadInput(f"run {run.folder.path} was made from {made_from}, not {name}; give --name for a new run")
+    for assignment in assignments:
+        tree = override(run.recipe.tree(), [assignment])
+        if _absolute(parse(Recipe, tree, train_images=environment["train_images"])) != run.recipe:
+            key = assignment.partition("=")[0]
+            raise BadInput(f"run {run.folder.path} was made with another {key}; give --name for a new run")
+
+
+def _create(
+    folder: RunFolder,
+    name: str,
+    assignments: Sequence[str],
+    device: str,
+    budget_seconds: float | None,
+    on_progress: OnProgress | None,
+) -> Run:
+    """Resolve a recipe against its data and this machine, and write it down as a new run."""
+    started = time.monotonic()
+    tree, checked = recipe.read(name, assignments)
+    machine = Machine.detect(device, checked.training.precision).prepare()
+    pack = ensure_pack(checked.data, on_progress)
+    loader = Loader(pack, checked.seed, checked.data.held_out)
+    resolved = _resolve(tree, name, pack, len(loader.train_indices))
+    if budget_seconds is not None:
+        left = budget_seconds - (time.monotonic() - started)
+        resolved = plan(resolved, loader, machine, pack.num_classes, left)
+    facts = {"recipe": Path(name).stem, "num_classes": pack.num_classes, "train_images": len(loader.train_indices)}
+    folder.write_environment(machine.environment() | facts | {"content_hash": pack.content_hash})
+    folder.write_recipe(write_yaml(resolved.tree()))  # last: from here on the folder is a run
+    return Run(folder, resolved, machine, pack.num_classes, pack.content_hash)
+
+
+def _resolve(tree: Tree, name: str, pack: Pack, train_images: int) -> Recipe:
+    """Give every open number its value: epochs, channels, chunk size; make paths independent of the folder."""
+    checked = parse(Recipe, tree, where=f"recipe {name}:", train_images=train_images)
+    training = checked.training
+    training = training.but(chunk_size=training.chunk_size or training.batch_size)
+    data = checked.data.but(channels=pack.channels)
+    return _absolute(checked.but(training=training, data=data))
+
+
+def _absolute(checked: Recipe) -> Recipe:
+    data: DataOptions = checked.data
+    places = {key: getattr(data, key) for key in ("path", "pack")}
+    return checked.but(data=data.but(**{key: Path(p).absolute() if p else None for key, p in places.items()}))

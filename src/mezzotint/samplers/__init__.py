@@ -1,0 +1,71 @@
+"""Samplers: one move down in sigma each, and `integrate`, the only sampling loop."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor
+
+from mezzotint.contracts import Denoiser, Noise
+from mezzotint.options import Options
+from mezzotint.registry import Folder
+
+Memory = Any
+"""What a sampler carries from one move to the next: whatever it likes; None for the memoryless."""
+
+
+class Sampler(Options):
+    """A rule for one move from noise level sigma to a lower one, in variance-exploding coordinates."""
+
+    @property
+    def order(self) -> int:
+        """Order of convergence to the probability-flow ODE; 0 = stochastic, right in distribution only."""
+        raise NotImplementedError(f"{type(self).__name__} must say its order")
+
+    def begin(self, steps: int) -> Memory:
+        """Return the memory before the first of `steps` moves."""
+        return None
+
+    def step(
+        self, denoise: Denoiser, x: Tensor, sigma: float, sigma_next: float, memory: Memory, noise: Noise
+    ) -> tuple[Tensor, Memory]:
+        """Move noisy codes x [N, *] from sigma to sigma_next < sigma; return them and the new memory."""
+        raise NotImplementedError(f"{type(self).__name__} must say how it moves")
+
+
+SAMPLERS = Folder("mezzotint.samplers", "sampler")
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One finished move: its index from 0, the noise level it arrived at, and the noisy codes [N, *] there."""
+
+    index: int
+    sigma: float
+    x: Tensor
+
+
+def denoised(denoise: Denoiser, x: Tensor, sigma: float) -> Tensor:
+    """D(x; sigma) with one noise level for the whole batch, handed on as [N] in x's dtype."""
+    return denoise(x, x.new_full((x.shape[0],), sigma))
+
+
+def slope(denoise: Denoiser, x: Tensor, sigma: float) -> Tensor:
+    """dx/dsigma = (x - D(x; sigma)) / sigma on the probability-flow ODE (Karras et al. 2022, eq. 1 and 3)."""
+    return (x - denoised(denoise, x, sigma)) / sigma
+
+
+def integrate(denoise: Denoiser, x: Tensor, sigmas: Tensor, sampler: Sampler, noise: Noise) -> Iterator[Move]:
+    """Carry noisy codes x [N, *] at sigmas[0] down a grid [steps + 1] that ends in 0, yielding every move.
+
+    Levels are Python floats, so coefficients are exact to float64 whatever the dtype and device of x.
+    Raises ValueError for a grid that is not strictly decreasing.
+    """
+    levels = [float(sigma) for sigma in sigmas.cpu()]
+    if len(levels) < 2 or not all(high > low for high, low in pairwise(levels)) or levels[-1] < 0:
+        raise ValueError(f"a sampling grid must decrease strictly to 0 or above, got {levels}")
+    memory = sampler.begin(len(levels) - 1)
+    for index, (sigma, sigma_next) in enumerate(pairwise(levels)):
+        x, memory = sampler.step(denoise, x, sigma, sigma_next, memory, noise)
+        yield Move(index, sigma_next, x)

@@ -1,0 +1,262 @@
+import hashlib
+import io
+import pickle
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torchvision.models import squeezenet1_1
+
+from mezzotint.errors import BadInput
+from mezzotint.evaluation.extractors import EXTRACTORS, ExtractorOptions
+from mezzotint.evaluation.extractors.classifier import Classifier
+from mezzotint.evaluation.extractors.inception import Inception
+from mezzotint.evaluation.extractors.squeezenet import SqueezeNet
+from mezzotint.evaluation.metrics.frechet import frechet_distance
+from mezzotint.evaluation.statistics import Moments
+from mezzotint.evaluation.weights import Published, file_sha256, find_weights
+
+CPU = torch.device("cpu")
+
+
+def read_parquet(path, count):
+    rows = next(pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=count)).to_pylist()
+    pictures = [np.array(Image.open(io.BytesIO(row["image"]["bytes"]))) for row in rows]
+    pixels = torch.stack([torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1) for picture in pictures])
+    return pixels, torch.tensor([row["label"] for row in rows])
+
+
+def noisy(pixels, deviation):
+    noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)) * deviation
+    return (pixels + noise).round().clamp(0, 255).to(torch.uint8)
+
+
+def blurred(pixels):
+    return torch.nn.functional.avg_pool2d(pixels.float(), 5, 1, 2).round().to(torch.uint8)
+
+
+def distance(first, second):
+    return frechet_distance(Moments.of(first), Moments.of(second))[0]
+
+
+def test_every_extractor_has_options_and_a_line_in_the_list():
+    assert set(EXTRACTORS) >= {"classifier", "inception", "squeezenet"}
+    for name, line in EXTRACTORS.summaries().items():
+        assert issubclass(EXTRACTORS[name], ExtractorOptions)
+        assert line
+
+
+# --- SqueezeNet -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def squeezenet(shared_data):
+    return SqueezeNet(weights=shared_data / "weights" / "squeezenet1_1-features.safetensors").load(None, CPU)
+
+
+def test_squeezenet_is_torchvisions(squeezenet, shared_data):
+    peer = squeezenet1_1()
+    weights = load_file(shared_data / "weights" / "squeezenet1_1-features.safetensors")
+    assert not peer.load_state_dict(weights, strict=False).unexpected_keys
+    pixels = torch.randint(0, 256, (3, 3, 96, 80), dtype=torch.uint8)
+    images = (pixels / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    ).view(3, 1, 1)
+    with torch.inference_mode():
+        expected = peer.features(images).mean((2, 3))
+    found = squeezenet.features(pixels)
+    assert found.probabilities is None
+    torch.testing.assert_close(found.features, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_squeezenet_tells_real_from_damaged(squeezenet, shared_data):
+    pixels, _ = read_parquet(shared_data / "data" / "cifar10_jpeg_test.parquet", 600)
+    real, others = squeezenet.features(pixels[:300]).features, squeezenet.features(pixels[300:]).features
+    floor = distance(real, others)
+    assert distance(squeezenet.features(noisy(pixels[:300], 25)).features, others) > 3 * floor
+    assert distance(squeezenet.features(blurred(pixels[:300])).features, others) > 3 * floor
+
+
+def test_squeezenet_takes_any_size_and_batch(squeezenet):
+    for size in ((8, 8), (28, 28), (40, 100)):
+        pixels = torch.randint(0, 256, (130, 3, *size), dtype=torch.uint8)
+        found = squeezenet.features(pixels).features
+        assert found.shape == (130, 512)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(squeezenet.features(pixels[5:6]).features, found[5:6], rtol=1e-4, atol=1e-4)
+
+
+def test_squeezenet_weights_are_searched_by_name(squeezenet, shared_data, monkeypatch):
+    monkeypatch.setenv("MEZZOTINT_WEIGHTS", str(shared_data / "weights"))
+    assert SqueezeNet().load(None, CPU).hash == squeezenet.hash
+
+
+def test_squeezenet_refuses_other_networks(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"features.0.weight": torch.zeros(3)}, path)
+    with pytest.raises(BadInput, match=f"wrong weights file, SHA-256 {file_sha256(path)}"):
+        SqueezeNet(weights=path).load(None, CPU)
+    with pytest.raises(BadInput, match="not the weights of torchvision's squeezenet1_1"):
+        SqueezeNet(weights=path, sha256=file_sha256(path)).load(None, CPU)
+    with pytest.raises(BadInput, match="no file"):
+        SqueezeNet(weights=tmp_path / "absent.pth").load(None, CPU)
+
+
+# --- Inception --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def inception_weights(tmp_path_factory):
+    """Seeded random weights in torch-fidelity's format, scaled so that features keep their size through the layers."""
+    generator = torch.Generator().manual_seed(0)
+    with patch.object(FeatureExtractorInceptionV3, "load_state_dict"):  # its constructor insists on loading
+        empty = io.BytesIO()
+        torch.save({}, empty)
+        empty.seek(0)
+        peer = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=empty)
+    state = peer.state_dict()
+    for name, tensor in state.items():
+        if tensor.ndim > 1:
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * (2 / tensor[0].numel()) ** 0.5)
+        elif name.endswith(("running_mean", "bias")):
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.1)
+    path = tmp_path_factory.mktemp("weights") / "random.pth"
+    torch.save(state, path)
+    return path
+
+
+def test_inception_is_torch_fidelitys(inception_weights, shared_data):
+    pixels, _ = read_parquet(shared_data / "data" / "cifar10_jpeg_test.parquet", 16)
+    peer = FeatureExtractorInceptionV3(
+        "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(inception_weights)
+    )
+    with torch.inference_mode():
+        features, logits = peer(pixels)
+    ours = Inception(weights=inception_weights, sha256=file_sha256(inception_weights)).load(None, CPU)
+    found = ours.features(pixels)
+    assert features.std() > 1e-3
+    torch.testing.assert_close(found.features, features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.probabilities, logits.softmax(1), rtol=1e-3, atol=1e-7)
+    theirs = fid_statistics_to_metric(
+        *(fid_features_to_statistics(part.double()[:, :64]) for part in features.split(8)), verbose=False
+    )["frechet_inception_distance"]
+    assert distance(*(part[:, :64] for part in found.features.split(8))) == pytest.approx(theirs, rel=1e-4)
+
+
+def test_inception_refuses_wrong_and_damaged_files(inception_weights, tmp_path):
+    with pytest.raises(BadInput, match=r"wrong weights file, SHA-256 .* expected 6726825d0af5f729"):
+        Inception(weights=inception_weights).load(None, CPU)
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(inception_weights.read_bytes()[:1000])
+    with pytest.raises(BadInput, match=r"cut\.pth: (not a readable weights file|refused)"):
+        Inception(weights=cut, sha256=file_sha256(cut)).load(None, CPU)
+    other = tmp_path / "other.pth"
+    torch.save({"fc.weight": torch.zeros(2, 2)}, other)
+    with pytest.raises(BadInput, match="not Inception weights"):
+        Inception(weights=other, sha256=file_sha256(other)).load(None, CPU)
+
+
+class _Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("save", [torch.save, lambda tree, path: path.write_bytes(pickle.dumps(tree))])
+def test_inception_never_runs_a_pickle(tmp_path, save):
+    trap, path = tmp_path / "ran", tmp_path / "evil.pth"
+    save({"fc.weight": _Touch(trap)}, path)
+    with pytest.raises(BadInput, match="refused, it holds pickled objects"):
+        Inception(weights=path, sha256=file_sha256(path)).load(None, CPU)
+    assert not trap.exists()
+
+
+def test_offline_says_which_file_where_and_how(monkeypatch, tmp_path):
+    def no_network(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    monkeypatch.setenv("MEZZOTINT_HOME", str(tmp_path))
+    with pytest.raises(
+        BadInput, match=rf"weights-inception-2015-12-05-6726825d\.pth in {tmp_path}.*no network.*option"
+    ):
+        Inception().load(None, CPU)
+
+
+def test_downloads_are_checked_before_they_get_their_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("MEZZOTINT_HOME", str(tmp_path / "home"))
+    source = tmp_path / "source.bin"
+    source.write_bytes(b"weights")
+    right = Published("w.pth", hashlib.sha256(b"weights").hexdigest()[:8], source.as_uri())
+    wrong = Published("w.pth", "00000000", source.as_uri())
+    with pytest.raises(BadInput, match="wrong weights file"):
+        find_weights(None, None, [wrong])
+    assert not list((tmp_path / "home" / "weights").iterdir())
+    path = find_weights(None, None, [right])
+    assert path.read_bytes() == b"weights"
+    source.unlink()
+    assert find_weights(None, None, [right]) == path  # the second time, from the cache
+    path.write_bytes(b"changed")
+    with pytest.raises(BadInput, match="wrong weights file"):
+        find_weights(None, None, [right])
+
+
+# --- Classifier -------------------------------------------------------------------------------------------------
+
+
+def test_classifier_ranks_damaged_digits_below_clean_ones(shared_data):
+    pixels, labels = read_parquet(shared_data / "data" / "mnist_test.parquet", 3000)
+    pixels = pixels.expand(-1, 3, -1, -1)
+    extractor = Classifier(images=5000).load([(pixels[:1000], labels[:1000])], CPU)
+    real, others = (extractor.features(part) for part in pixels[1000:].split(1000))
+    assert real.probabilities is not None
+    accuracy = (real.probabilities.argmax(1) == labels[1000:2000]).float().mean()
+    assert accuracy > 0.7  # after a quarter of the usual training
+    floor = distance(real.features, others.features)
+    for damaged in (noisy(pixels[1000:2000], 40), blurred(pixels[1000:2000])):
+        assert distance(extractor.features(damaged).features, others.features) > 3 * floor
+
+
+def two_classes(size=8, count=60):
+    labels = torch.arange(count) % 2
+    pixels = torch.randint(0, 100, (count, 3, size, size), dtype=torch.uint8)
+    return pixels + (labels * 100).to(torch.uint8).view(-1, 1, 1, 1), labels
+
+
+@pytest.mark.parametrize("size", [8, 28, 64])
+def test_classifier_is_deterministic_cached_and_leaves_randomness_alone(size, monkeypatch, tmp_path):
+    pixels, labels = two_classes(size)
+    options, before = Classifier(images=300, batch_size=30), torch.get_rng_state()
+    first = options.load([(pixels, labels)], CPU)
+    assert torch.equal(before, torch.get_rng_state())
+    assert first.features(pixels).features.shape == (60, 64)
+    monkeypatch.setenv("MEZZOTINT_HOME", str(tmp_path))
+    again = options.load([(pixels[:25], labels[:25]), (pixels[25:], labels[25:])], CPU)
+    assert again.hash == first.hash
+    (file,) = (tmp_path / "features").iterdir()
+    written = file.stat().st_mtime_ns
+    assert options.load([(pixels, labels)], CPU).hash == first.hash
+    assert file.stat().st_mtime_ns == written
+    file.write_bytes(file.read_bytes()[:-1])
+    assert options.load([(pixels, labels)], CPU).hash == first.hash  # damaged, so trained again
+    assert options.load([(pixels, 1 - labels)], CPU).hash != first.hash
+
+
+def test_classifier_refuses_data_without_classes():
+    pixels, _ = two_classes()
+    with pytest.raises(BadInput, match="no labels"):
+        Classifier().load([(pixels, None)], CPU)
+    with pytest.raises(BadInput, match="at least two classes"):
+        Classifier().load([(pixels, torch.zeros(60, dtype=torch.int64))], CPU)
+    with pytest.raises(BadInput, match="at least two classes"):
+        Classifier().load(None, CPU)

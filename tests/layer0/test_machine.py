@@ -1,0 +1,68 @@
+"""What the machine is asked, and what can be fixed by hand."""
+
+import json
+
+import pytest
+import torch
+
+from mezzotint.errors import BadInput
+from mezzotint.machine import Machine
+
+
+def test_detects_something_usable() -> None:
+    machine = Machine.detect()
+    assert machine.precision in ("float32", "bfloat16")
+    assert machine.threads >= 1
+    assert machine.is_main
+    torch.ones(2, device=machine.device).sum()
+
+
+def test_choices_can_be_fixed() -> None:
+    machine = Machine.detect("cpu", "bfloat16", 1)
+    assert (machine.device, machine.precision, machine.threads) == (torch.device("cpu"), "bfloat16", 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "message"),
+    [
+        ("gpu", "auto", "device 'gpu' is not on this machine: did you mean cpu?"),
+        ("cpu", "float16", "did you mean bfloat16, float32"),
+    ],
+)
+def test_unknown_choices(device: str, precision: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        Machine.detect(device, precision)
+
+
+def test_prepare_sets_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        assert Machine.detect("cpu", threads=1).prepare().threads == torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_autocast_runs_products_in_the_chosen_precision(precision: str, dtype: torch.dtype) -> None:
+    with Machine.detect("cpu", precision).autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_reduce_is_nothing_for_one_process() -> None:
+    tensor = torch.ones(3)
+    Machine.detect("cpu").reduce([tensor])
+    assert torch.equal(tensor, torch.ones(3))
+
+
+def test_ranks_come_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    machine = Machine.detect("cpu")
+    assert (machine.rank, machine.world, machine.is_main) == (1, 2, False)
+
+
+def test_environment_can_be_written_to_a_file() -> None:
+    environment = json.loads(json.dumps(Machine.detect("cpu", "float32", 1).environment()))
+    assert environment["device"] == "cpu"
+    assert environment["precision"] == "float32"
+    assert environment["torch"] == torch.__version__.split("+")[0] or environment["torch"] == torch.__version__

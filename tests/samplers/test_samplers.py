@@ -1,0 +1,202 @@
+"""Every sampler against an exact denoiser, and the named ones against straight-line versions of their papers."""
+
+from itertools import pairwise
+from math import sqrt
+
+import pytest
+import torch
+from torch import Tensor
+
+from mezzotint.errors import BadInput
+from mezzotint.options import parse
+from mezzotint.samplers import SAMPLERS, Sampler, integrate
+from mezzotint.samplers.ddim import DDIM
+from mezzotint.samplers.ddpm import DDPM
+from mezzotint.samplers.euler import Euler
+from mezzotint.samplers.heun import Heun
+from mezzotint.seeds import AmbientNoise, SeededNoise
+from oracle import Mixture
+
+D = Mixture()
+
+
+def karras(steps: int, low: float = 0.002, high: float = 80.0) -> Tensor:
+    u = torch.linspace(0, 1, steps, dtype=torch.float64)
+    sigmas = (high ** (1 / 7) + u * (low ** (1 / 7) - high ** (1 / 7))) ** 7
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+def start(count: int, sigma: float, seed: int = 0) -> Tensor:
+    return sigma * torch.randn(count, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def final(sampler: Sampler, x: Tensor, sigmas: Tensor, seed: int = 1) -> Tensor:
+    torch.manual_seed(seed)
+    return list(integrate(D, x, sigmas, sampler, AmbientNoise()))[-1].x
+
+
+def rows(x: Tensor, sigma: float) -> Tensor:
+    return torch.full((len(x),), sigma, dtype=x.dtype)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Tensor:
+    """The ODE from 10 down to 0.05, by classical Runge-Kutta in ln sigma: no code in common with any sampler."""
+    x, levels = start(16, 10.0), torch.linspace(torch.tensor(10.0).log(), torch.tensor(0.05).log(), 2001).double()
+
+    def f(x: Tensor, log_sigma: Tensor) -> Tensor:  # dx / dln(sigma)
+        return x - D(x, log_sigma.exp().expand(len(x)))
+
+    for a, b in pairwise(levels):
+        h = b - a
+        k1 = f(x, a)
+        k2 = f(x + h / 2 * k1, a + h / 2)
+        k3 = f(x + h / 2 * k2, a + h / 2)
+        k4 = f(x + h * k3, b)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return x
+
+
+def deterministic() -> list[str]:
+    return [name for name in SAMPLERS if SAMPLERS[name]().order > 0]
+
+
+@pytest.mark.parametrize("name", deterministic())
+def test_order_of_convergence(name: str, reference: Tensor) -> None:
+    """Between sigma_max and sigma_min, without the last move to 0: halving the moves divides the error by 2^order."""
+    sampler = SAMPLERS[name]()
+    errors = []
+    for steps in (64, 128, 256):
+        moves = list(integrate(D, start(16, 10.0), karras(steps + 1, 0.05, 10.0), sampler, AmbientNoise()))
+        assert moves[-2].sigma == pytest.approx(0.05)
+        errors.append(float((moves[-2].x - reference).norm()))
+    slopes = [float(torch.tensor(a / b).log2()) for a, b in pairwise(errors)]
+    assert slopes[-1] == pytest.approx(sampler.order, abs=0.15)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_moments_of_the_mixture(name: str) -> None:
+    sampler = SAMPLERS[name]()
+    x = final(sampler, start(20_000, 80.0), karras(64 if sampler.order > 1 else 256))
+    torch.testing.assert_close(x.mean(0), D.mean, atol=0.02, rtol=0)
+    torch.testing.assert_close(x.T.cov(), D.covariance, atol=0.015, rtol=0)
+    assert float((x[:, 0] > 0).double().mean()) == pytest.approx(D.right_of(torch.tensor(0.0)), abs=0.015)
+
+
+@pytest.mark.parametrize("sampler", [DDIM(eta=1), DDIM(eta=0.5), Heun(churn=40), DDPM(variances="large")], ids=repr)
+def test_moments_of_stochastic_variants(sampler: Sampler) -> None:
+    assert sampler.order == 0
+    x = final(sampler, start(20_000, 80.0), karras(256))
+    torch.testing.assert_close(x.mean(0), D.mean, atol=0.02, rtol=0)
+    torch.testing.assert_close(x.T.cov(), D.covariance, atol=0.015, rtol=0)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_row_depends_on_its_seed_alone(name: str) -> None:
+    x = start(4, 80.0)
+    together = list(integrate(D, x, karras(8), SAMPLERS[name](), SeededNoise([3, 1, 4, 5])))[-1].x
+    alone = list(integrate(D, x[2:3], karras(8), SAMPLERS[name](), SeededNoise([4])))[-1].x
+    torch.testing.assert_close(together[2:3], alone, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_moves_are_numbered_and_end_at_zero_with_the_dtype_kept(name: str) -> None:
+    sigmas = karras(5)
+    moves = list(integrate(D, start(2, 80.0).float(), sigmas, SAMPLERS[name](), SeededNoise([0, 1])))
+    assert [move.index for move in moves] == list(range(5))
+    assert [move.sigma for move in moves] == sigmas[1:].tolist()
+    assert all(move.x.dtype == torch.float32 for move in moves)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_one_move_to_zero_is_the_denoiser(name: str) -> None:
+    x = start(3, 5.0)
+    out = final(SAMPLERS[name](), x, torch.tensor([5.0, 0.0]))
+    torch.testing.assert_close(out, D(x, rows(x, 5.0)), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("churn", [0.0, 8.0])
+def test_heun_is_algorithm_2(churn: float) -> None:
+    t, count = karras(18).tolist(), 18
+    s_tmin, s_tmax, s_noise = 0.05, 50.0, 1.003
+    noise, x = SeededNoise(range(8)), start(8, 80.0)
+    for i in range(count):
+        gamma = min(churn / count, sqrt(2) - 1) if s_tmin <= t[i] <= s_tmax else 0.0
+        t_hat = t[i] + gamma * t[i]
+        eps = s_noise * noise.normal(x.shape).double() if gamma else torch.zeros_like(x)
+        x_hat = x + sqrt(t_hat**2 - t[i] ** 2) * eps
+        d = (x_hat - D(x_hat, rows(x, t_hat))) / t_hat
+        x = x_hat + (t[i + 1] - t_hat) * d
+        if t[i + 1] != 0:
+            d_prime = (x - D(x, rows(x, t[i + 1]))) / t[i + 1]
+            x = x_hat + (t[i + 1] - t_hat) * (0.5 * d + 0.5 * d_prime)
+    heun = Heun(churn=churn, s_min=s_tmin, s_max=s_tmax, s_noise=s_noise)
+    ours = list(integrate(D, start(8, 80.0), karras(18), heun, SeededNoise(range(8))))[-1].x
+    torch.testing.assert_close(ours, x, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("variances", ["small", "large"])
+def test_ddpm_is_algorithm_2_in_variance_preserving_coordinates(variances: str) -> None:
+    """Ho et al. 2020 as printed, alpha-bar and all, against the move in variance-exploding coordinates."""
+    T, seeds = 50, range(6)
+    beta = torch.linspace(1e-4, 0.3, T, dtype=torch.float64).tolist()
+    alpha = [1 - b for b in beta]
+    bar = torch.tensor(alpha, dtype=torch.float64).cumprod(0).tolist()
+    noise, x = SeededNoise(seeds), start(6, 1.0)
+    for t in reversed(range(T)):
+        ve, sigma = x / sqrt(bar[t]), sqrt((1 - bar[t]) / bar[t])
+        eps = (ve - D(ve, rows(x, sigma))) / sigma
+        mean = (x - beta[t] / sqrt(1 - bar[t]) * eps) / sqrt(alpha[t])
+        variance = beta[t] if variances == "large" or t == 0 else (1 - bar[t - 1]) / (1 - bar[t]) * beta[t]
+        x = mean + sqrt(variance) * noise.normal(x.shape).double() if t > 0 else mean
+    sigmas = torch.tensor([sqrt((1 - b) / b) for b in reversed(bar)] + [0.0], dtype=torch.float64)
+    first = start(6, 1.0) / sqrt(bar[-1])
+    sampler = parse(DDPM, {"variances": variances})
+    ours = list(integrate(D, first, sigmas, sampler, SeededNoise(seeds)))[-1].x
+    torch.testing.assert_close(ours, x, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.6, 1.0])
+def test_ddim_is_equation_12_in_variance_preserving_coordinates(eta: float) -> None:
+    levels, seeds = karras(20, 0.01, 20.0).tolist(), range(6)
+    bar = [1 / (1 + s**2) for s in levels]
+    noise, x = SeededNoise(seeds), start(6, levels[0]) * sqrt(bar[0])
+    for i in range(len(levels) - 1):
+        ve = x / sqrt(bar[i])
+        x0 = D(ve, rows(x, levels[i]))
+        eps = (x - sqrt(bar[i]) * x0) / sqrt(1 - bar[i])
+        deviation = eta * sqrt((1 - bar[i + 1]) / (1 - bar[i])) * sqrt(1 - bar[i] / bar[i + 1])
+        x = sqrt(bar[i + 1]) * x0 + sqrt(1 - bar[i + 1] - deviation**2) * eps
+        if deviation > 0:
+            x = x + deviation * noise.normal(x.shape).double()
+    start_ve = start(6, levels[0])
+    ours = list(integrate(D, start_ve, torch.tensor(levels, dtype=torch.float64), DDIM(eta=eta), SeededNoise(seeds)))[
+        -1
+    ].x
+    torch.testing.assert_close(ours, x, atol=1e-10, rtol=0)
+
+
+def test_ddim_is_euler_at_eta_0_and_ddpm_at_eta_1() -> None:
+    x, sigmas = start(8, 80.0), karras(12)
+    torch.testing.assert_close(final(DDIM(), x, sigmas), final(Euler(), x, sigmas), atol=1e-12, rtol=0)
+    torch.testing.assert_close(final(DDIM(eta=1), x, sigmas), final(DDPM(), x, sigmas), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("levels", [[1.0], [1.0, 1.0, 0.0], [0.0, 1.0], [1.0, -1.0], [float("nan"), 0.0]])
+def test_a_grid_that_does_not_decrease_is_refused(levels: list[float]) -> None:
+    with pytest.raises(ValueError, match="decrease"):
+        final(Euler(), start(1, 1.0), torch.tensor(levels))
+
+
+@pytest.mark.parametrize(
+    ("part", "tree"),
+    [(DDIM, {"eta": 1.5}), (Heun, {"churn": -1}), (DDPM, {"variances": "medium"}), (Euler, {"eta": 0})],
+)
+def test_bad_options_are_refused(part: type[Sampler], tree: dict[str, object]) -> None:
+    with pytest.raises(BadInput, match=next(iter(tree))):
+        parse(part, tree)
+
+
+def test_an_unknown_sampler_names_the_nearest() -> None:
+    with pytest.raises(BadInput, match="did you mean heun"):
+        SAMPLERS["huen"]
