@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from mezzotint.cli.main import app
 from mezzotint.pixels import write_png
@@ -36,7 +35,7 @@ def pack(pictures: Path, tmp_path: Path) -> Path:
 
 def test_a_folder_is_prepared_described_and_verified(pack: Path) -> None:
     text = data("inspect", pack).stdout
-    for words in ("6 of 7 offered", "16 px, 3 channels", "cat 3, dog 3", "broken.png"):
+    for words in ("6 of 7 offered", "16 px, colour", "cat 3, dog 3", "broken.png"):
         assert words in text
     assert data("verify", pack).stdout.startswith(f"{pack}: intact, 6 pictures")
 
@@ -63,7 +62,7 @@ def test_a_source_by_name_goes_to_the_cache_and_is_made_once() -> None:
     first, second = (data("prepare", "digits", "image_size=8") for _ in range(2))
     assert first.exit_code == second.exit_code == 0
     assert first.stdout == second.stdout
-    assert "1 channels" in first.stdout
+    assert "px, grayscale" in first.stdout
 
 
 def test_a_recipes_data_with_overrides_in_either_spelling(tmp_path: Path) -> None:

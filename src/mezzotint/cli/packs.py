@@ -5,6 +5,7 @@ import numpy as np
 from mezzotint.data.pack import Pack, PackInfo
 
 _NAMES_SHOWN = 20
+_COLOURS = {1: "grayscale", 3: "colour"}
 
 
 def _per_class(pack: Pack) -> str:
@@ -31,7 +32,7 @@ def describe(pack: Pack) -> str:
     source = {key: value for key, value in info.source.items() if value is not None}
     rows = {
         "pack": str(pack.path),
-        "pictures": f"{info.count:,} of {info.offered:,} offered, {info.image_size} px, {info.channels} channels",
+        "pictures": f"{info.count:,} of {info.offered:,} offered, {info.image_size} px, {_COLOURS[info.channels]}",
         "source": ", ".join(f"{key} {value}" for key, value in {**source, **info.provenance}.items()),
         "split": info.split,
         "made by": f"crop {info.crop}, resize {info.filter}",

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mezzotint.data.prepare import DataOptions
+from mezzotint.cli.progress import Progress
+from mezzotint.data.pack import Pack
+from mezzotint.data.prepare import DataOptions, ensure_pack, prepare
+from mezzotint.data.prepare import Progress as Prepared
 from mezzotint.data.sources import SOURCES
 from mezzotint.errors import BadInput, nearest
 from mezzotint.options import Tree, override, parse, read_yaml
@@ -14,6 +17,22 @@ def data_options(target: str, assignments: Sequence[str]) -> DataOptions:
     """Read the target and put overrides over it; `data.path=...` and `path=...` mean the same."""
     plain = [assignment.removeprefix("data.") for assignment in assignments]
     return parse(DataOptions, override(_start(target), plain), where="data:")
+
+
+def prepared(options: DataOptions, destination: Path | None, progress: Progress) -> Pack:
+    """Prepare a pack, at `destination` or in the cache (where it may be already), showing how far it is."""
+
+    def show(state: Prepared) -> None:
+        skipped = f"{state.skipped:,} skipped" if state.skipped else ""
+        progress.update(state.done, skipped, total=state.total)
+
+    if destination is None:
+        return ensure_pack(options, show)
+    for record in prepare(options, destination):
+        if isinstance(record, Pack):
+            return record
+        show(record)
+    raise AssertionError("prepare ends with a pack")
 
 
 def _start(target: str) -> Tree:

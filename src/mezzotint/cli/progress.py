@@ -50,6 +50,8 @@ def _rate(per_second: float) -> str:
 
 
 class _View(Protocol):
+    total: int | None
+
     def show(self, done: int, pace: Pace, text: str) -> None: ...
     def say(self, line: str) -> None: ...
     def close(self) -> None: ...
@@ -112,7 +114,7 @@ class _Bar:
         count = f"{done:,}/{self.total:,}" if self.total else f"{done:,}"
         left = f"  {clock_time(pace.seconds_left(self.total))} left" if self.total else ""
         numbers = f"{count}  {_rate(pace.per_second)} {self.unit}/s{left}"
-        self._rich.update(self._task, completed=done, numbers=numbers, note=text)
+        self._rich.update(self._task, completed=done, total=self.total, numbers=numbers, note=text)
 
     def say(self, line: str) -> None:
         self._rich.console.print(line, markup=False, highlight=False)
@@ -142,9 +144,10 @@ class Progress:
         self.done, self._clock, self._pace = done, clock, Pace(done, clock())
         self._view: _View = _Bar(title, total, unit) if terminal else _Lines(title, total, unit, clock)
 
-    def update(self, done: int, text: str = "") -> None:
-        """Say how much is done in all, and a few words such as `loss 0.031`."""
+    def update(self, done: int, text: str = "", *, total: int | None = None) -> None:
+        """Say how much is done in all, a few words such as `loss 0.031`, and the total once it is known."""
         self.done = done
+        self._view.total = total or self._view.total
         self._pace.mark(done, self._clock())
         self._view.show(done, self._pace, text)
 

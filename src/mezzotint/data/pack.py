@@ -9,18 +9,16 @@ import io
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from torch import Tensor
 
 from mezzotint.errors import BadInput, nearest
 
-_BLOCK_BYTES = 2**20
 _SAMPLED_BLOCKS = 48  # hashed whenever a pack is opened: a tenth of a second, and all of a pack up to 48 MiB
-_STATISTICS_BYTES = 2**24  # read at a time for mean and standard deviation
 
 
 class SkippedName(BaseModel):
@@ -32,30 +30,35 @@ class SkippedName(BaseModel):
     reason: str
 
 
-class PackInfo(BaseModel):
-    """What `pack.json` holds: where the pictures came from, what was done to them, what they are, their hashes."""
+class Origin(BaseModel):
+    """Where the pictures of a pack came from, what was done to them, and what was left out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["mezzotint pack 1"] = "mezzotint pack 1"
-    source: dict[str, Any]
+    source: dict[str, JsonValue]
     provenance: dict[str, str]
     split: str
     crop: str
     filter: str
-    image_size: int
-    channels: int
-    count: int
     class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     offered: int
     skipped: dict[str, int]
     skipped_names: tuple[SkippedName, ...]
     notes: dict[str, int]
+
+
+class PackInfo(Origin):
+    """What `pack.json` holds: the origin, what the pictures are, and the hashes of everything."""
+
+    format: Literal["mezzotint pack 1"] = "mezzotint pack 1"
+    image_size: int = Field(ge=1)
+    channels: Literal[1, 3]
+    count: int = Field(ge=1)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     content_hash: str
     labels_hash: str | None
-    block_bytes: int
+    block_bytes: int = Field(ge=1)
     block_hashes: tuple[str, ...]
 
 
@@ -128,7 +131,7 @@ class Pack:
     def _problems(self, blocks: Sequence[int]) -> Iterator[str]:
         if content_hash(self.info) != self.info.content_hash:
             yield "pack.json has changed"
-        if self._labels is not None and _digest(self._labels) != self.info.labels_hash:
+        if self._labels is not None and digest(self._labels) != self.info.labels_hash:
             yield "labels.npy has changed"
         size = self.info.block_bytes
         with (self.path / "pixels.bin").open("rb") as file:
@@ -185,7 +188,8 @@ def _sampled(blocks: int) -> list[int]:
 # --- Hashing -------------------------------------------------------------------------------------------------
 
 
-def _digest(array: np.ndarray) -> str:
+def digest(array: np.ndarray) -> str:
+    """SHA-256 of an array's bytes."""
     return sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
@@ -194,58 +198,3 @@ def content_hash(info: PackInfo) -> str:
     shape = (info.count, info.channels, info.image_size, info.block_bytes)
     lines = [*map(str, shape), *info.block_hashes, str(info.labels_hash)]
     return sha256("\n".join(lines).encode()).hexdigest()
-
-
-# --- Writing -------------------------------------------------------------------------------------------------
-
-
-class PackWriter:
-    """Writes pictures one after another into a folder, then hashes and describes them.
-
-    Without fixed `channels` a pack stays grayscale until its first coloured picture, and is widened then.
-    """
-
-    def __init__(self, folder: Path, image_size: int, channels: int | None) -> None:
-        self._folder, self._size = folder, image_size
-        self._channels, self._may_widen = channels or 1, channels is None
-        self._labels: list[int | None] = []
-        self._file = (folder / "pixels.bin").open("w+b")
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def add(self, pixels: np.ndarray, label: int | None) -> None:
-        """Append one picture, uint8 [1 or 3, H, W]."""
-        if len(pixels) > self._channels and self._may_widen:
-            self._widen()
-        shape = (self._channels, self._size, self._size)
-        self._file.write(np.ascontiguousarray(np.broadcast_to(pixels, shape)).data)
-        self._labels.append(label)
-
-    def finish(self, class_names: Sequence[str], **described: Any) -> PackInfo:  # noqa: ANN401
-        """Write labels and `pack.json`; `described` are the fields of `PackInfo` that only the caller knows."""
-        self._file.flush()
-        labels = np.array(self._labels, np.int64) if class_names else None
-        if labels is not None:
-            np.save(self._folder / "labels.npy", labels)
-        mean, std = _statistics(self._read_all())
-        info = PackInfo(
-            image_size=self._size,
-            channels=self._channels,
-            count=len(self),
-            class_names=tuple(class_names),
-            mean=mean,
-            std=std,
-            content_hash="",
-            labels_hash=None if labels is None else _digest(labels),
-            block_bytes=_BLOCK_BYTES,
-            block_hashes=tuple(self._block_hashes()),
-            **described,
-        )
-        info = info.model_copy(update={"content_hash": content_hash(info)})
-        (self._folder / "pack.json").write_text(info.model_dump_json(indent=1) + "\n", "utf-8")
-        return info
-
-    def close(self) -> None:
-        """Close the file; what is written so far stays as it is."""
-        self._file.close()

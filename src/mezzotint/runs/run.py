@@ -11,7 +11,8 @@ from typing import Any, Literal
 from mezzotint.contracts import Family, Generator
 from mezzotint.data.loading import Loader
 from mezzotint.data.pack import Pack
-from mezzotint.data.prepare import DataOptions, PrepareProgress, ensure_pack
+from mezzotint.data.prepare import DataOptions, ensure_pack
+from mezzotint.data.prepare import Progress as PrepareProgress
 from mezzotint.errors import BadInput
 from mezzotint.machine import Machine
 from mezzotint.options import Tree, override, parse, read_yaml, write_yaml

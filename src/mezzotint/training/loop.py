@@ -26,6 +26,13 @@ Feed = Callable[[int, int], tuple[Tensor, Tensor | None]]
 """(position, length) -> pixels uint8 [length, C, H, W] and labels int64 [length] or None."""
 
 
+class PhaseOptions(Options):
+    """What one phase does differently, e.g. `training.phases.discriminator.learning_rate`."""
+
+    learning_rate: float | None = Field(default=None, gt=0, le=1, description="this phase's peak learning rate")
+    beta1: float | None = Field(default=None, ge=0, lt=1, description="this phase's beta1")
+
+
 class LearningOptions(OptimizerOptions):
     """How long and in which portions a family learns, and what keeps it stable."""
 
@@ -42,20 +49,13 @@ class LearningOptions(OptimizerOptions):
     ema_warmup: float = Field(
         default=0.05, ge=0, le=1, description="half-life's bound as a part of the images seen; 0 = none"
     )
-    phases: Mapping[str, "PhaseOptions"] = Field(default={}, description="what differs for one phase, by its name")
+    phases: Mapping[str, PhaseOptions] = Field(default={}, description="what differs for one phase, by its name")
 
-    def for_phase(self, name: str) -> "OptimizerOptions":
+    def for_phase(self, name: str) -> OptimizerOptions:
         """Return the optimizer's options with one phase's own rates put in."""
         own = self.phases.get(name)
         shared = {key: getattr(self, key) for key in OptimizerOptions.model_fields}
         return OptimizerOptions(**{**shared, **(own.model_dump(exclude_none=True) if own else {})})
-
-
-class PhaseOptions(Options):
-    """What one phase does differently, e.g. `training.phases.discriminator.learning_rate`."""
-
-    learning_rate: float | None = Field(default=None, gt=0, le=1, description="this phase's peak learning rate")
-    beta1: float | None = Field(default=None, ge=0, lt=1, description="this phase's beta1")
 
 
 @dataclass

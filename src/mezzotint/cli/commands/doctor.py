@@ -12,7 +12,10 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what this machine offers, how fast it is, and what to look out for."""
+    """Say what this machine offers and how fast it is.
+
+    With what will be slow or short on it, and what helps.
+    """
     from mezzotint.cli.diagnosis import diagnose
     from mezzotint.machine import Machine
 

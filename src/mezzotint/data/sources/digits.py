@@ -42,4 +42,4 @@ def _load() -> tuple[np.ndarray, np.ndarray]:
 
     levels, labels = load_digits(return_X_y=True)
     pixels = np.round(levels * (255 / _HIGHEST)).astype(np.uint8)
-    return pixels.reshape(-1, 8, 8), labels
+    return pixels.reshape(-1, 8, 8), np.asarray(labels)

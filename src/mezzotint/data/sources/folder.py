@@ -20,7 +20,7 @@ class Folder(Source):
     Hidden files and folders are passed over; links are followed, each folder once.
     """
 
-    labelled: bool = Field(True, description="whether subfolders are classes; false reads all as unlabelled")
+    labelled: bool = Field(default=True, description="whether subfolders are classes; false reads all as unlabelled")
 
     def open(self, path: Path | None, split: str) -> Listing:
         """List a folder's files; raise `BadInput` if it is missing, empty, or lacks the split."""

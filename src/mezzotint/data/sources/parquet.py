@@ -1,5 +1,6 @@
 """Parquet files in the schema of Hugging Face datasets: encoded images {bytes, path}, and labels if there are any."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +25,11 @@ class Parquet(Source):
     the file and folder names, and if no name holds any such word all files are read.
     """
 
-    image: str | None = Field(None, description="image column; null finds it by the schema's image type")
-    label: str | None = Field(None, description="label column; null finds it by the schema, or by the name `label`")
-    labelled: bool = Field(True, description="whether labels are read; false reads all as unlabelled")
+    image: str | None = Field(default=None, description="image column; null finds it by the schema's image type")
+    label: str | None = Field(
+        default=None, description="label column; null finds it by the schema, or by the name `label`"
+    )
+    labelled: bool = Field(default=True, description="whether labels are read; false reads all as unlabelled")
 
     def open(self, path: Path | None, split: str) -> Listing:
         """List the rows of all files; raise `BadInput` if files are missing, damaged or of different schemas."""
@@ -151,9 +154,11 @@ def _typed_columns(file: Path, schema: Any) -> dict[str, Any]:  # noqa: ANN401  
     from datasets import ClassLabel, Features, Image  # noqa: PLC0415  (takes a second to import)
 
     try:
-        features = Features.from_arrow_schema(schema)
+        written = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = Features.from_dict(written.get("info", {}).get("features") or {})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"data.path: {file} has a damaged `huggingface` schema ({error})") from None
+    features = {name: kind for name, kind in features.items() if name in schema.names}
     labels = {name: kind for name, kind in features.items() if isinstance(kind, ClassLabel)}
     return {
         "Image": [name for name, kind in features.items() if isinstance(kind, Image)],

@@ -12,7 +12,10 @@ def command(
         bool, typer.Option("--json", help="Print pack.json's content, without the block hashes.")
     ] = False,
 ) -> None:
-    """Say what a pack holds, where it came from, and which files were skipped and why."""
+    """Say what a pack holds and how it was made.
+
+    With the files that were skipped, and why.
+    """
     from mezzotint.cli.packs import describe
     from mezzotint.data.pack import Pack
 

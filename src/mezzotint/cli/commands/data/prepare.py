@@ -13,17 +13,15 @@ def command(
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", help="The pack's folder; in the cache without it.")] = None,
 ) -> None:
-    """Decode, crop and resize images once, into a pack that training reads without decoding."""
+    """Decode, crop and resize images, once.
+
+    The result is a pack: a folder that training reads without decoding anything again.
+    """
     from mezzotint.cli.packs import describe
-    from mezzotint.cli.preparing import data_options
+    from mezzotint.cli.preparing import data_options, prepared
     from mezzotint.cli.progress import Progress
-    from mezzotint.data.prepare import PrepareProgress, ensure_pack, prepare
 
     options = data_options(target, overrides or ())
     with Progress("prepare", None) as progress:
-
-        def show(state: PrepareProgress) -> None:
-            progress.update(state.done, f"{state.skipped} skipped" if state.skipped else "")
-
-        pack = prepare(options, out, show) if out else ensure_pack(options, show)
+        pack = prepared(options, out, progress)
     typer.echo(describe(pack))

@@ -7,7 +7,7 @@ import typer
 
 
 def command(pack: Annotated[Path, typer.Argument(help="A pack's folder.")]) -> None:
-    """Hash everything in a pack and say what has changed since it was prepared."""
+    """Hash a whole pack and say what has changed."""
     from mezzotint.data.pack import Pack
     from mezzotint.errors import RunFailed
 

@@ -1,0 +1,63 @@
+"""Batches from a pack by computed position; held-out pictures are never among them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from mezzotint.data.pack import Pack
+from mezzotint.errors import BadInput
+from mezzotint.seeds import mix, shuffled
+
+
+class Loader:
+    """The training pictures of a pack in an endless reshuffled order, and the held-out ones in a fixed order.
+
+    Which are held out depends on the pack's content and the fraction alone: every run on a pack agrees.
+    """
+
+    def __init__(self, pack: Pack, seed: int, held_out: float = 0.02) -> None:
+        self.pack, self.seed = pack, seed
+        self.held_out_indices, self.train_indices = divide(pack, held_out)
+
+    def __len__(self) -> int:
+        return len(self.train_indices)
+
+    def chunk(self, position: int, length: int) -> tuple[Tensor, Tensor | None]:
+        """Pixels uint8 [length, C, H, W] and labels int64 [length] at positions position.. of the order."""
+        places = shuffled(len(self.train_indices), self.seed, position, length)
+        return _at(self.pack, self.train_indices[places])
+
+    def held_out(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """The first `count` held-out pictures (fewer if there are fewer), the same at every call and in every run."""
+        return _at(self.pack, self.held_out_indices[:count])
+
+
+def divide(pack: Pack, held_out: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return int64 indices of held-out pictures, in random order, and of training pictures, ascending.
+
+    At least one is held out unless the fraction is 0.
+    """
+    count = max(1, round(held_out * len(pack))) if held_out > 0 else 0
+    if count >= len(pack):
+        raise BadInput(f"{pack.path}: {len(pack)} pictures leave none to train on with data.held_out={held_out}")
+    order = shuffled(len(pack), mix("held out", pack.content_hash), 0, len(pack))
+    return order[:count], np.sort(order[count:])
+
+
+def iterate(
+    pack: Pack, batch_size: int, limit: int | None = None, indices: np.ndarray | None = None
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield pixels uint8 [n, C, H, W] and labels int64 [n] of a pack, or of the given indices, once and in order.
+
+    `limit` takes a random choice of that many, fixed by content: the first ones might all be of one class.
+    """
+    indices = np.arange(len(pack)) if indices is None else indices
+    if limit is not None and limit < len(indices):
+        indices = indices[np.sort(shuffled(len(indices), mix("limit", pack.content_hash), 0, limit))]
+    for start in range(0, len(indices), batch_size):
+        yield _at(pack, indices[start : start + batch_size])
+
+
+def _at(pack: Pack, indices: np.ndarray) -> tuple[Tensor, Tensor | None]:
+    return pack.pixels(indices), pack.labels(indices)

@@ -1,0 +1,212 @@
+"""Preparing: from a source to a pack, once; every picture decoded, cropped, resized, or named with why it wasn't."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mezzotint.data.appearing import appearing, locked
+from mezzotint.data.decode import Crop, Decoded, Decoder, Filter, Skipped, decode_all
+from mezzotint.data.pack import Origin, Pack, SkippedName
+from mezzotint.data.sources import SOURCES, Item, Listing, Source
+from mezzotint.data.sources.digits import Digits
+from mezzotint.data.writing import PackWriter
+from mezzotint.errors import BadInput
+from mezzotint.options import Choice, Count, Options
+from mezzotint.seeds import mix, shuffled
+
+_ITEMS = 256  # decoded between two records of progress
+_MOST_NAMES = 1000  # of skipped items in pack.json; the counts are always whole
+
+
+class DataOptions(Options):
+    """Which pictures to learn from, and what a pack makes of them."""
+
+    source: Annotated[Source, Choice(SOURCES)] = Field(
+        default_factory=Digits, description="kind of place the pictures come from"
+    )
+    path: Path | None = Field(
+        default=None, description="file, folder or pattern that the source reads; null for digits"
+    )
+    pack: Path | None = Field(default=None, description="a prepared folder, used instead of source and path")
+    split: str = Field(default="train", description="part of the source: train, test, all, or a name of its own")
+    image_size: int = Field(
+        default=32, ge=8, le=512, description="height and width of the prepared pictures, in pixels"
+    )
+    channels: Literal[1, 3] | None = Field(
+        default=None, description="1 makes all gray, 3 all RGB; null: 1 if every picture is gray, else 3"
+    )
+    crop: Crop = Field(
+        default="center",
+        description="center: largest central square, scaled; none: all of it, scaled to fit and padded to a square; "
+        "pad: like none, but never enlarged (padding has the median colour of the corners)",
+    )
+    filter: Filter = Field(default="lanczos", description="resampling filter, always antialiased")
+    limit: Count | None = Field(default=None, ge=1, description="use only this many pictures, a fixed random choice")
+    held_out: float = Field(
+        default=0.02, ge=0, le=0.5, description="fraction never trained on, for the validation loss; chosen by content"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a preparation is, in pictures; `skipped` are among the `done`."""
+
+    done: int
+    total: int
+    skipped: int
+
+
+def prepare(options: DataOptions, destination: Path) -> Iterator[Progress | Pack]:
+    """Prepare a source into a new folder, yielding progress and, last, the pack.
+
+    The folder appears whole at the end, or not at all. Raises `BadInput` if it exists, is being made by another
+    process, or if no picture can be used.
+    """
+    destination = destination.expanduser().absolute()
+    listing = _listing(options)
+    with locked(destination, wait=False):
+        if destination.exists():
+            raise BadInput(f"{destination}: exists already; choose another folder or delete this one")
+        yield from _build(options, listing, destination)
+    yield Pack.open(destination)
+
+
+def ensure_pack(options: DataOptions, on_progress: Callable[[Progress], None] | None = None) -> Pack:
+    """Open the pack these options name, or prepare their source into `packs_folder()` unless it is there already.
+
+    Processes that ask for the same pack at the same time wait for the one that prepares it.
+    """
+    if options.pack is not None:
+        return _given(options, options.pack.expanduser())
+    listing = _listing(options)
+    destination = packs_folder() / _name(options, listing)
+    if not destination.exists():
+        with locked(destination, wait=True):
+            records = iter(()) if destination.exists() else _build(options, listing, destination)
+            for progress in records:
+                if on_progress is not None:
+                    on_progress(progress)
+    return Pack.open(destination)
+
+
+def packs_folder() -> Path:
+    """The folder of packs made on first use: `$MEZZOTINT_HOME/packs`, by default `~/.cache/mezzotint/packs`."""
+    return Path(os.environ.get("MEZZOTINT_HOME") or "~/.cache/mezzotint").expanduser().absolute() / "packs"
+
+
+# --- Which pictures, which pack --------------------------------------------------------------------------------
+
+
+def _given(options: DataOptions, path: Path) -> Pack:
+    pack = Pack.open(path)
+    for name, has in (("image_size", pack.image_size), ("channels", pack.channels)):
+        wanted = getattr(options, name)
+        if wanted not in (None, has):
+            raise BadInput(f"data.pack: {path} has {name} {has}, the options ask for {wanted}; set data.{name}={has}")
+    return pack
+
+
+def _listing(options: DataOptions) -> Listing:
+    listing = options.source.open(options.path, options.split)
+    if listing.count == 0:
+        raise BadInput(f"data.path: {options.path} holds no pictures")
+    return listing
+
+
+def _kind(options: DataOptions) -> str:
+    return Choice(SOURCES).name_of(options.source)
+
+
+def _name(options: DataOptions, listing: Listing) -> str:
+    """Name a pack after all that decides its content."""
+    tree = {key: value for key, value in options.tree().items() if key not in ("path", "pack", "held_out")}
+    text = json.dumps([tree, listing.identity], sort_keys=True)
+    return f"{_kind(options)}-{options.image_size}px-{sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _chosen(count: int, limit: int | None) -> np.ndarray:
+    """Choose which items to read, ascending; a smaller limit chooses a subset of a larger one's."""
+    if limit is None or limit >= count:
+        return np.arange(count)
+    return np.sort(shuffled(count, mix("limit"), 0, limit))
+
+
+# --- Building ------------------------------------------------------------------------------------------------
+
+
+class _Tally:
+    """What happened to the items so far."""
+
+    def __init__(self) -> None:
+        self.skipped: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+        self.names: list[SkippedName] = []
+
+    def skip(self, item: Skipped) -> None:
+        self.skipped[item.reason] += 1
+        if len(self.names) < _MOST_NAMES:
+            self.names.append(SkippedName(name=item.name, reason=f"{item.reason}: {item.detail}"))
+
+
+def _build(options: DataOptions, listing: Listing, destination: Path) -> Iterator[Progress]:
+    """Decode all chosen items on a few threads (Pillow frees them from the interpreter's lock), in order."""
+    chosen, tally, done = _chosen(listing.count, options.limit), _Tally(), 0
+    size, grey = options.image_size, options.channels == 1
+    decoder = Decoder(size, options.crop, options.filter, grey, len(listing.class_names))
+    with (
+        appearing(destination) as folder,
+        PackWriter(folder, size, options.channels) as writer,
+        ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads,
+    ):
+        for items in _groups(listing.read(chosen)):
+            for result in decode_all(threads, decoder, items):
+                _take(result, writer, tally)
+            done += len(items)
+            yield Progress(done, len(chosen), tally.skipped.total())
+        if not len(writer):
+            raise BadInput(_all_bad(options, tally))
+        writer.finish(_origin(options, listing, tally, len(chosen)))
+
+
+def _groups(items: Iterator[Item]) -> Iterator[list[Item]]:
+    while group := list(islice(items, _ITEMS)):
+        yield group
+
+
+def _take(result: Decoded | Skipped, writer: PackWriter, tally: _Tally) -> None:
+    if isinstance(result, Skipped):
+        tally.skip(result)
+        return
+    tally.notes.update(result.notes)
+    writer.add(result.pixels, result.label)
+
+
+def _all_bad(options: DataOptions, tally: _Tally) -> str:
+    counts = ", ".join(f"{count} {reason}" for reason, count in tally.skipped.most_common())
+    first = tally.names[0]
+    return f"data.path: none of the pictures in {options.path} can be used ({counts}); {first.name} is {first.reason}"
+
+
+def _origin(options: DataOptions, listing: Listing, tally: _Tally, offered: int) -> Origin:
+    return Origin(
+        source={"kind": _kind(options), **options.source.tree()},
+        provenance=dict(listing.provenance),
+        split=options.split,
+        crop=options.crop,
+        filter=options.filter,
+        class_names=listing.class_names,
+        offered=offered,
+        skipped=dict(tally.skipped.most_common()),
+        skipped_names=tuple(tally.names),
+        notes=dict(tally.notes.most_common()),
+    )
