@@ -76,6 +76,9 @@ class Machine:
         torch.set_num_threads(self.threads)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+        if self.device.type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with this
+            torch.use_deterministic_algorithms(True, warn_only=True)
         if self.world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
         return self
@@ -94,6 +97,19 @@ class Machine:
         """Return the context in which networks run: mixed precision, or nothing for float32."""
         dtype = _PRECISIONS[self.precision]
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+    def wait(self) -> None:
+        """Wait for the other processes to come here too."""
+        if self.world > 1:
+            dist.barrier()
+
+    def agree(self, flag: bool) -> bool:
+        """Return whether any process raised the flag, so that all of them do the same next."""
+        if self.world == 1:
+            return flag
+        raised = torch.tensor(float(flag), device=self.device)
+        self.reduce([raised])
+        return raised.item() > 0
 
     def reduce(self, tensors: Sequence[Tensor]) -> None:
         """Sum tensors over all processes, in place; nothing to do for one process."""

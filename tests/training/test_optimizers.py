@@ -41,6 +41,7 @@ def test_linear_falls_over_the_last_part_only() -> None:
 def test_warmup_rises_linearly() -> None:
     options = parse(OptimizerOptions, {"learning_rate": 1.0, "warmup_images": 100})
     assert options.rate(49, 1000) == pytest.approx(0.5)
+    assert options.rate(49, 500) == 1.0
     assert options.rate(99, 1000) == options.rate(500, 1000) == 1.0
 
 

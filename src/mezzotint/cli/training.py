@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from mezzotint.runs.run import Run
 
 
-def follow(run: "Run", records: Iterable["Record"], *, begun_at: int = 0) -> bool:
+def follow(run: "Run", records: Iterable["Record"]) -> bool:
     """Show a run's records as they come; return whether it was stopped before its end."""
     stopped, last = False, None
     if run.machine.is_main:
         typer.echo(_heading(run), err=True)
-    with Progress("train", run.recipe.training.images, done=begun_at) as progress:
+    with Progress("train", run.recipe.training.images, done=run.images_seen()) as progress:
         for record in records:
             if record.kind == "update":
                 progress.update(record.images_seen, _losses(record))

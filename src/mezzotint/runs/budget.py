@@ -1,6 +1,6 @@
 """Planning a run's length from a time budget: once, before the first update, from measured speed."""
 
-import copy
+import math
 import time
 from itertools import islice
 
@@ -9,20 +9,21 @@ from mezzotint.errors import BadInput
 from mezzotint.machine import Machine
 from mezzotint.runs import build
 from mezzotint.runs.draw import draw_sheet
-from mezzotint.runs.recipe import Recipe
+from mezzotint.runs.recipe import Recipe, TrainingOptions
 from mezzotint.seeds import forked
 from mezzotint.training.loop import Learner, Trainer
 
-_SHEETS = 10  # sheets in a run whose cadence is left to the rule
+_MOST_LOOKS = 10  # sheets and validations, as many as a run without a budget draws
+_LOOKING_SHARE = 0.08  # of the budget may go into sheets and validations, but the last ones are always made
 _SAFETY = 0.97
 
 
-def _seconds_per_image(trainer: Trainer, learner: Learner, budget_seconds: float) -> float:
+def _seconds_per_image(trainer: Trainer, learner: Learner, seconds: float) -> float:
     """Time real updates of a throwaway learner: two to warm up, then for up to 2 % of the budget."""
     updates = trainer.train(learner)
     list(islice(updates, 2))
     started, count = time.perf_counter(), 0
-    while count < 3 or time.perf_counter() - started < min(0.02 * budget_seconds, 20):
+    while count < 3 or time.perf_counter() - started < min(0.02 * seconds, 20):
         if next(updates, None) is None:
             break
         count += 1
@@ -30,26 +31,47 @@ def _seconds_per_image(trainer: Trainer, learner: Learner, budget_seconds: float
 
 
 def _seconds_per_sheet(recipe: Recipe, learner: Learner, machine: Machine) -> float:
-    """Time a few pictures; a sheet cadence draws `sheet_size` twice, from raw and averaged weights."""
-    few = min(8, recipe.training.sheet_size)
+    """Time a few pictures, the second time; a sheet cadence draws `sheet_size` twice, raw and averaged weights."""
+    few = min(16, recipe.training.sheet_size)
+    draw_sheet(learner.ema.family, recipe, machine, few)
     started = time.perf_counter()
     draw_sheet(learner.ema.family, recipe, machine, few)
     return 2 * (time.perf_counter() - started) * recipe.training.sheet_size / few
 
 
-def plan(recipe: Recipe, loader: Loader, machine: Machine, num_classes: int, seconds: float) -> Recipe:
-    """Return the recipe with `training.images` such that training and its sheets end within `seconds` from now."""
-    started = time.perf_counter()
+def plan(recipe: Recipe, loader: Loader, machine: Machine, num_classes: int, deadline: float) -> Recipe:
+    """Return the recipe with `training.images` such that training and its sheets end at `deadline` (monotonic clock).
+
+    Cadences of sheets and validations that the recipe leaves open are set too: a small part of a short budget.
+    """
+    seconds = deadline - time.monotonic()
     endless = recipe.but(training=recipe.training.but(images=2**50))
     with forked(recipe.seed, "budget"):
         learner = build.learner(endless, num_classes, machine)
-        per_image = _seconds_per_image(build.trainer(recipe, loader, machine), copy.copy(learner), seconds)
+        per_image = _seconds_per_image(build.trainer(recipe, loader, machine), learner, seconds)
         per_sheet = _seconds_per_sheet(recipe, learner, machine)
-    left = _SAFETY * seconds - (time.perf_counter() - started)
-    every = recipe.training.sheet_images
-    fixed, per_image = (_SHEETS * per_sheet, per_image) if every is None else (0.0, per_image + per_sheet / every)
-    images = (left - fixed) / per_image
-    updates = int(images // recipe.training.batch_size)
+    validated = 2 * min(recipe.training.validation_size, len(loader.held_out_indices))
+    per_validation = validated * per_image / 3  # a forward pass costs a third of forward and backward
+    left = _SAFETY * (deadline - time.monotonic())
+    return recipe.but(training=_planned(recipe.training, left, per_image, per_sheet, per_validation))
+
+
+def _planned(
+    training: TrainingOptions, seconds: float, per_image: float, per_sheet: float, per_validation: float
+) -> TrainingOptions:
+    """Divide the time between images and looking at them."""
+    looks = min(_MOST_LOOKS, max(1, int(_LOOKING_SHARE * seconds / (per_sheet + per_validation))))
+    fixed, per_image_seen = 0.0, per_image
+    for every, cost in ((training.sheet_images, per_sheet), (training.validation_images, per_validation)):
+        fixed += looks * cost if every is None else 0.0
+        per_image_seen += cost / every if every is not None else 0.0
+    updates = int((seconds - fixed) / per_image_seen // training.batch_size)
     if updates < 1:
-        raise BadInput(f"--budget: {seconds:.0f} s left is too little for one update and its sheets; give more time")
-    return recipe.but(training=recipe.training.but(images=updates * recipe.training.batch_size))
+        raise BadInput(f"--budget: {seconds:.0f} s are too few for one update and a sheet of pictures; give more time")
+    planned = updates * training.batch_size
+    often = math.ceil(planned / looks)
+    return training.but(
+        images=planned,
+        sheet_images=training.sheet_images or often,
+        validation_images=training.validation_images or often,
+    )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mezzotint.contracts import Family
+from mezzotint.contracts import Family, Generator
 from mezzotint.generation.grid import grid
 from mezzotint.generation.stream import stream
 from mezzotint.machine import Machine
@@ -17,7 +17,13 @@ def draw_sheet(family: Family, recipe: Recipe, machine: Machine, count: int) -> 
     """Return pixels uint8 [C, H, W]: `count` images of seeds 0.. on one sheet, without touching training's state."""
     was_training = family.training
     family.eval()
+    generator = family.generator(recipe.sampling)
     with forked(recipe.seed, "sheet"), machine.autocast():
-        drawn = list(stream(family.generator(recipe.sampling), range(count), batch_size=BATCH, device=machine.device))
+        drawn = list(stream(generator, range(count), batch_size=BATCH, device=machine.device))
     family.train(was_training)
-    return grid(torch.cat([batch.pixels for batch in drawn]))
+    return grid(torch.cat([batch.pixels for batch in drawn]), columns(generator, count))
+
+
+def columns(generator: Generator, count: int) -> int | None:
+    """Return a sheet's columns: one per class where a row holds them all, else None (as square as it gets)."""
+    return generator.num_classes if 2 <= generator.num_classes <= min(count, 16) else None

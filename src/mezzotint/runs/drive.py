@@ -44,7 +44,7 @@ def drive(run: Run, loader: Loader, should_stop: Callable[[], bool] = lambda: Fa
     training, meter = run.recipe.training, Meter(seconds_before)
     for update in build.trainer(run.recipe, loader, run.machine).train(learner):
         meter.add(update, training.batch_size)
-        stopping, last = should_stop(), learner.images_seen >= training.images
+        stopping, last = run.machine.agree(should_stop()), learner.images_seen >= training.images
         due = _due(run, update.images_seen)
         if run.machine.is_main:
             if due["log"] or last or stopping:
@@ -173,9 +173,10 @@ def save(run: Run, learner: Learner, seconds: float) -> Values:
 def resume(run: Run) -> tuple[Learner, float]:
     """Return the learner as its last checkpoint left it, or before its first update; and its seconds so far."""
     learner = build.learner(run.recipe, run.num_classes, run.machine)
-    checkpoint.recover(run.folder.checkpoints)
+    if run.machine.is_main:
+        checkpoint.recover(run.folder.checkpoints)
+        run.folder.truncate_log(run.images_seen())
     if not checkpoint.available(run.folder.checkpoints):
-        run.folder.truncate_log(0)
         return learner, 0.0
     last = checkpoint.load(checkpoint.find(run.folder.checkpoints, "last"))
     build.load_weights(learner.family, last.weights)
@@ -183,5 +184,4 @@ def resume(run: Run) -> tuple[Learner, float]:
     learner.load_optimizer_tensors(last.optimizer)
     for name in learner.counters():
         setattr(learner, name, last.state[name])
-    run.folder.truncate_log(learner.images_seen)
     return learner, float(last.state["seconds"])

@@ -116,7 +116,7 @@ def files_case(target: Path, against: str, device: str) -> Case:
 
 
 def _reference(against: str, image_size: int, channels: int) -> Batches:
-    options = DataOptions(image_size=image_size, channels=channels)
+    options = parse(DataOptions, {"image_size": image_size, "channels": channels})
     return _whole(ensure_pack(data_options(against, options)))
 
 

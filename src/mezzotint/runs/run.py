@@ -1,7 +1,6 @@
 """A run: created once from a recipe, opened again to resume, sample or evaluate."""
 
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +43,10 @@ class Run:
                 f"restore {self.recipe.data.path or 'them'}, or start a new run with --name"
             )
         return Loader(pack, self.recipe.seed, self.recipe.data.held_out)
+
+    def images_seen(self) -> int:
+        """Return how far the run's last checkpoint is, in images."""
+        return (checkpoint.available(self.folder.checkpoints) or [0])[-1]
 
     def family(self) -> Family:
         """Return the run's family with fresh weights."""
@@ -96,13 +99,21 @@ def enter(
     recipe_name: str,
     assignments: Sequence[str],
     device: str = "auto",
-    budget_seconds: float | None = None,
+    deadline: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Iterator[Run]:
-    """Hold the run `runs/name` (default: the recipe's name) for training: created now, or opened to be resumed."""
+    """Hold the run `runs/name` (default: the recipe's name) for training: created now, or opened to be resumed.
+
+    A new run with a `deadline` (on the clock of `time.monotonic`) gets the length that ends there.
+    """
     recipe.find(recipe_name)
     called, made_from = name or Path(recipe_name).stem, Path(recipe_name).stem
     folder = RunFolder(runs / check_name(called))
+    machine = Machine.detect(device)
+    if not machine.is_main:
+        machine.prepare().wait()
+        yield open_run(folder, device)
+        return
     if not folder.exists:
         recipe.read(recipe_name, assignments)  # refuse a wrong recipe before anything is on disk
         folder = RunFolder.create(runs, called)
@@ -112,7 +123,8 @@ def enter(
             _check_same(run, made_from, assignments)
         else:
             with _nothing_left_on_failure(folder):
-                run = _create(folder, recipe_name, assignments, device, budget_seconds, on_progress)
+                run = _create(folder, recipe_name, assignments, device, deadline, on_progress)
+        run.machine.wait()  # the other processes open what is there now
         yield run
 
 
@@ -143,19 +155,17 @@ def _create(
     name: str,
     assignments: Sequence[str],
     device: str,
-    budget_seconds: float | None,
+    deadline: float | None,
     on_progress: OnProgress | None,
 ) -> Run:
     """Resolve a recipe against its data and this machine, and write it down as a new run."""
-    started = time.monotonic()
     tree, checked = recipe.read(name, assignments)
     machine = Machine.detect(device, checked.training.precision).prepare()
     pack = ensure_pack(checked.data, on_progress)
     loader = Loader(pack, checked.seed, checked.data.held_out)
     resolved = _resolve(tree, name, pack, len(loader.train_indices))
-    if budget_seconds is not None:
-        left = budget_seconds - (time.monotonic() - started)
-        resolved = plan(resolved, loader, machine, pack.num_classes, left)
+    if deadline is not None:
+        resolved = plan(resolved, loader, machine, pack.num_classes, deadline)
     facts = {"recipe": Path(name).stem, "num_classes": pack.num_classes, "train_images": len(loader.train_indices)}
     folder.write_environment(machine.environment() | facts | {"content_hash": pack.content_hash})
     folder.write_recipe(write_yaml(resolved.tree()))  # last: from here on the folder is a run

@@ -85,8 +85,12 @@ class OptimizerOptions(Options):
         OPTIMIZERS[self.optimizer]
 
     def rate(self, images_seen: int, images: int) -> float:
-        """Return the learning rate of the update that starts at `images_seen` of `images`."""
-        warm = min(1.0, (images_seen + 1) / self.warmup_images) if self.warmup_images else 1.0
+        """Return the learning rate of the update that starts at `images_seen` of `images`.
+
+        The warm-up takes at most a tenth of a short run.
+        """
+        warmup_images = min(self.warmup_images, images // 10)
+        warm = min(1.0, (images_seen + 1) / warmup_images) if warmup_images else 1.0
         return self.learning_rate * warm * self.decay.factor(images_seen, images)
 
 

@@ -1,5 +1,6 @@
 """`mezzotint train`: a new run from a recipe, or an existing one resumed."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +16,15 @@ def command(
     runs: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
 ) -> None:
     """Train a recipe into runs/NAME, or resume that run; Ctrl-C saves and stops."""
+    started = time.monotonic()  # a budget counts from the command, so before torch is imported
     from mezzotint.cli.duration import seconds
     from mezzotint.cli.stopping import stoppable
     from mezzotint.cli.training import follow
     from mezzotint.runs.drive import drive
     from mezzotint.runs.run import enter
 
-    budget_seconds = seconds(budget) if budget else None
-    with stoppable() as should_stop, enter(runs, name, recipe, overrides or (), device, budget_seconds) as run:
+    deadline = started + seconds(budget) if budget else None
+    with stoppable() as should_stop, enter(runs, name, recipe, overrides or (), device, deadline) as run:
         stopped = follow(run, drive(run, run.loader(), should_stop))
     if stopped:
         raise typer.Exit(130)
