@@ -34,7 +34,9 @@ Tree = dict[str, Any]
 class Options(BaseModel):
     """Base of every option group: immutable, unknown keys refused, printable back to the YAML it came from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=(), ser_json_inf_nan="constants")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, protected_namespaces=(), ser_json_inf_nan="constants"
+    )
 
     def tree(self) -> Tree:
         """Plain nested dicts, lists and scalars that `parse` reads back to an equal object."""

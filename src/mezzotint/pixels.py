@@ -1,13 +1,14 @@
 """The only bridge between uint8 pixels and float images in [-1, 1], and between pixels and PNG files."""
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from mezzotint.disk import write_bytes
 
 
 def to_images(pixels: Tensor) -> Tensor:
@@ -34,13 +35,11 @@ def from_pillow(picture: Image.Image) -> Tensor:
 
 
 def write_png(path: Path, pixels: Tensor) -> None:
-    """Write one picture uint8 [C, H, W] as PNG, appearing whole or not at all."""
+    """Write one picture uint8 [C, H, W] as PNG, appearing whole or not at all; `RunFailed` where the disk refuses."""
     buffer = io.BytesIO()
     to_pillow(pixels).save(buffer, format="PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
+    # Waiting for the disk would take longer than drawing, and what a power failure loses can be drawn again.
+    write_bytes(path, buffer.getvalue(), durable=False)
 
 
 def read_png(path: Path) -> Tensor:

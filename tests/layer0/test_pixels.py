@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mezzotint.errors import RunFailed
 from mezzotint.pixels import from_pillow, read_png, to_images, to_pillow, to_pixels, write_png
 
 ALL_LEVELS = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
@@ -70,3 +71,13 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path: Path) -> None:
     with pytest.raises(Exception):  # noqa: B017, PT011  (Pillow decides which)
         write_png(path, torch.zeros(5, 2, 2, dtype=torch.uint8))
     assert torch.equal(read_png(path), good)
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(RunFailed, match=r"picture\.png: can't be written \(No space left on device\)"):
+        write_png(tmp_path / "picture.png", torch.zeros(1, 2, 2, dtype=torch.uint8))
+    assert list(tmp_path.iterdir()) == []

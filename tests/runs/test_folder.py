@@ -8,14 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from mezzotint.errors import BadInput, RunFailed
-from mezzotint.runs.files import read_lines, write_text
 from mezzotint.runs.folder import RunFolder, check_name, run_names
+from mezzotint.runs.records import read_lines
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_create_again(run: RunFolder) -> None:
 def test_create_after_a_kill_before_the_recipe(tmp_path: Path) -> None:
     killed = RunFolder.create(tmp_path, "trial")
     (killed.path / ".lock").touch()
-    (killed.path / ".recipe.yaml.tmp").write_text("half")
+    (killed.path / ".tmp-0a1b2c3d-recipe.yaml").write_text("half")
     assert RunFolder.create(tmp_path, "trial") == killed
 
 
@@ -110,24 +109,6 @@ def test_a_full_disk_keeps_the_old_file(run: RunFolder, monkeypatch: pytest.Monk
     assert str(error.value) == f"{run.recipe}: can't be written (No space left on device)"
     assert run.recipe.read_text() == "seed: 0\n"
     assert [entry.name for entry in run.path.iterdir() if entry.name.startswith(".")] == []
-
-
-def test_readers_see_the_old_text_or_the_new(tmp_path: Path) -> None:
-    path, texts = tmp_path / "recipe.yaml", {"a" * 100_000, "b" * 70_000}
-    write_text(path, min(texts))
-    done = threading.Event()
-
-    def rewrite() -> None:
-        for _ in range(40):
-            for text in texts:
-                write_text(path, text)
-        done.set()
-
-    writer = threading.Thread(target=rewrite)
-    writer.start()
-    while not done.is_set():
-        assert path.read_text() in texts
-    writer.join()
 
 
 def test_environment(run: RunFolder) -> None:

@@ -14,12 +14,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from mezzotint.data.appearing import appearing, locked
 from mezzotint.data.decode import Crop, Decoded, Decoder, Filter, Skipped, decode_all
 from mezzotint.data.pack import Origin, Pack, SkippedName
 from mezzotint.data.sources import SOURCES, Item, Listing, Source
 from mezzotint.data.sources.digits import Digits
 from mezzotint.data.writing import PackWriter
+from mezzotint.disk import home, locked, whole_folder, writing
 from mezzotint.errors import BadInput
 from mezzotint.options import Choice, Count, Options
 from mezzotint.seeds import mix, shuffled
@@ -74,7 +74,8 @@ def prepare(options: DataOptions, destination: Path) -> Iterator[Progress | Pack
     """
     destination = destination.expanduser().absolute()
     listing = _listing(options)
-    with locked(destination, wait=False):
+    refusal = f"{destination}: another process is preparing it now; wait for it to end"
+    with locked(_lock(destination), lambda _: refusal):
         if destination.exists():
             raise BadInput(f"{destination}: exists already; choose another folder or delete this one")
         yield from _build(options, listing, destination)
@@ -82,16 +83,16 @@ def prepare(options: DataOptions, destination: Path) -> Iterator[Progress | Pack
 
 
 def ensure_pack(options: DataOptions, on_progress: Callable[[Progress], None] | None = None) -> Pack:
-    """Open the pack these options name, or prepare their source into `packs_folder()` unless it is there already.
+    """Open the pack these options name, or prepare their source, once, into `$MEZZOTINT_HOME/packs`.
 
     Processes that ask for the same pack at the same time wait for the one that prepares it.
     """
     if options.pack is not None:
         return _given(options, options.pack.expanduser())
     listing = _listing(options)
-    destination = packs_folder() / _name(options, listing)
+    destination = home() / "packs" / _name(options, listing)
     if not destination.exists():
-        with locked(destination, wait=True):
+        with locked(_lock(destination)):
             records = iter(()) if destination.exists() else _build(options, listing, destination)
             for progress in records:
                 if on_progress is not None:
@@ -99,9 +100,8 @@ def ensure_pack(options: DataOptions, on_progress: Callable[[Progress], None] | 
     return Pack.open(destination)
 
 
-def packs_folder() -> Path:
-    """The folder of packs made on first use: `$MEZZOTINT_HOME/packs`, by default `~/.cache/mezzotint/packs`."""
-    return Path(os.environ.get("MEZZOTINT_HOME") or "~/.cache/mezzotint").expanduser().absolute() / "packs"
+def _lock(destination: Path) -> Path:
+    return destination.with_name(f".{destination.name}.lock")
 
 
 # --- Which pictures, which pack --------------------------------------------------------------------------------
@@ -164,7 +164,8 @@ def _build(options: DataOptions, listing: Listing, destination: Path) -> Iterato
     size, grey = options.image_size, options.channels == 1
     decoder = Decoder(size, options.crop, options.filter, grey, len(listing.class_names))
     with (
-        appearing(destination) as folder,
+        writing(destination),
+        whole_folder(destination) as folder,
         PackWriter(folder, size, options.channels) as writer,
         ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads,
     ):

@@ -119,7 +119,7 @@ class Diffusion(Family):
         value = (weight * error).mean()
 
         mse = (scale * (raw.detach() - target).square().flatten(1).mean(1)).mean()
-        return Loss(value, {"loss": value.detach(), "mse": mse})
+        return Loss(value, {"mse": mse})
 
     def generator(self, options: OptionGroup) -> "DiffusionGenerator":
         """Return what draws from the present weights; BadInput for a grid the schedule doesn't have."""

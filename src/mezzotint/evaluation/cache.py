@@ -1,10 +1,7 @@
-"""Files under $MEZZOTINT_HOME: named by hash, written whole or not at all, recomputed when damaged."""
+"""Tensors remembered on disk: named by hash, written whole or not at all, recomputed when damaged."""
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 
@@ -13,23 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-
-def home() -> Path:
-    """Return the folder of everything that can be made again: $MEZZOTINT_HOME, else ~/.cache/mezzotint."""
-    return Path(os.environ.get("MEZZOTINT_HOME") or Path.home() / ".cache" / "mezzotint")
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; the file gets its own name only if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+from mezzotint.disk import write_bytes
 
 
 def tensors_hash(tensors: Mapping[str, Tensor], *words: str) -> str:
@@ -45,8 +26,7 @@ def tensors_hash(tensors: Mapping[str, Tensor], *words: str) -> str:
 def store(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors and their hash as one safetensors file."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with appearing(path) as temporary:
-        temporary.write_bytes(save(whole, metadata={"hash": tensors_hash(whole)}))
+    write_bytes(path, save(whole, metadata={"hash": tensors_hash(whole)}))
 
 
 def recall(path: Path) -> dict[str, Tensor] | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mezzotint.errors import BadInput
 from mezzotint.evaluation.extractors import Batches
+from mezzotint.generation.saving import SHEET
 from mezzotint.pixels import from_pillow
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
@@ -29,7 +30,7 @@ def open_images(path: Path, batch_size: int = 64) -> Batches:
 
 @dataclass(frozen=True)
 class PictureFolder:
-    """All PNG and JPEG files below a folder, in the order of their names, decoded as they are read, as RGB."""
+    """All PNG and JPEG files below a folder but `sheet.png`, in the order of their names, read as RGB."""
 
     files: tuple[Path, ...]
     batch_size: int
@@ -38,7 +39,7 @@ class PictureFolder:
     def open(cls, folder: Path, batch_size: int) -> "PictureFolder":
         """List the pictures; raise `BadInput` if there are none."""
         names = (file for file in folder.rglob("*") if file.suffix.lower() in _ENDINGS and file.is_file())
-        files = tuple(sorted(file for file in names if not file.name.startswith(".")))
+        files = tuple(sorted(file for file in names if not file.name.startswith(".") and file.name != SHEET))
         if not files:
             raise BadInput(f"{folder}: there are no PNG or JPEG files in it")
         return cls(files, batch_size)

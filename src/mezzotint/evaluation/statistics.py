@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mezzotint.disk import home
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.cache import home, recall, store
+from mezzotint.evaluation.cache import recall, store
 from mezzotint.evaluation.extractors import Batches, Extractor
 from mezzotint.evaluation.identity import ImageSet, Keys, colour_batches, fingerprint
 

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mezzotint.disk import home, whole_file
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.cache import appearing, home
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _checked(path: Path, expected: Sequence[str]) -> Path:
 def _fetch(published: Published, folder: Path, searched: Sequence[Path]) -> Path:
     path = folder / published.file
     try:
-        with appearing(path) as temporary:
+        with whole_file(path) as temporary:
             with urllib.request.urlopen(str(published.url), timeout=30) as answer, temporary.open("wb") as file:
                 while block := answer.read(1 << 20):
                     file.write(block)

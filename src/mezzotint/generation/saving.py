@@ -1,22 +1,24 @@
 """Drawn pictures on disk: a folder of PNG files with a sheet, one sheet, or one .npz; the name's ending decides."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from mezzotint.disk import whole_file, writing
 from mezzotint.errors import BadInput
 from mezzotint.generation.grid import grid
 from mezzotint.generation.stream import Drawn
 from mezzotint.pixels import write_png
 
+SHEET = "sheet.png"
 SHEET_SIZE = 256
 """At most so many pictures on a sheet: the first ones."""
 
 
-def check_destination(out: Path) -> Path:
+def check_destination(out: Path, seeds: Iterable[int]) -> Path:
     """Refuse a place that can't be written, or holds other files, before anything is drawn."""
     if out.suffix in (".npz", ".png"):
         if out.is_dir():
@@ -25,7 +27,24 @@ def check_destination(out: Path) -> Path:
         raise BadInput(f"-o {out}: must be a folder, or end in .png (one sheet) or .npz")
     elif out.exists() and not out.is_dir():
         raise BadInput(f"-o {out}: is a file; name a folder, or end it in .png or .npz")
+    else:
+        _refuse_strangers(out, {SHEET, *map(_name, seeds)})
+    standing = next(parent for parent in out.absolute().parents if parent.exists())
+    if not standing.is_dir() or not os.access(standing, os.W_OK):
+        raise BadInput(f"-o {out}: {standing} is not a folder that can be written to")
     return out
+
+
+def _refuse_strangers(folder: Path, ours: Set[str]) -> None:
+    """Refuse a folder with other pictures: nothing is deleted, and old ones among the new would be scored with them."""
+    inside = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")} if folder.exists() else set()
+    strangers = sorted(inside - ours)
+    if strangers:
+        raise BadInput(f"-o {folder}: holds {strangers[0]}, which is not drawn now; name another folder or empty it")
+
+
+def _name(seed: int) -> str:
+    return f"{seed:06d}.png"
 
 
 def saved(batches: Iterable[Drawn], out: Path) -> Iterator[Drawn]:
@@ -35,7 +54,7 @@ def saved(batches: Iterable[Drawn], out: Path) -> Iterator[Drawn]:
     for batch in batches:
         if not out.suffix:
             for seed, pixels in zip(batch.seeds, batch.pixels, strict=True):
-                write_png(out / f"{seed:06d}.png", pixels)
+                write_png(out / _name(seed), pixels)
         if out.suffix == ".npz" or count < SHEET_SIZE:
             kept.append(batch)
         count += len(batch.seeds)
@@ -49,7 +68,7 @@ def _write_whole(batches: list[Drawn], out: Path) -> None:
     if out.suffix == ".npz":
         _write_npz(batches, pixels, out)
     else:
-        write_png(out if out.suffix else out / "sheet.png", grid(pixels[:SHEET_SIZE]))
+        write_png(out if out.suffix else out / SHEET, grid(pixels[:SHEET_SIZE]))
 
 
 def _write_npz(batches: list[Drawn], pixels: torch.Tensor, out: Path) -> None:
@@ -58,8 +77,5 @@ def _write_npz(batches: list[Drawn], pixels: torch.Tensor, out: Path) -> None:
     labels = [batch.labels for batch in batches if batch.labels is not None]
     if labels:
         arrays["labels"] = torch.cat(labels).numpy()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp")
-    with temporary.open("wb") as file:
+    with writing(out), whole_file(out) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    os.replace(temporary, out)

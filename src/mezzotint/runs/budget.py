@@ -63,11 +63,13 @@ def _planned(
     looks = min(_MOST_LOOKS, max(1, int(_LOOKING_SHARE * seconds / (per_sheet + per_validation))))
     fixed, per_image_seen = 0.0, per_image
     for every, cost in ((training.sheet_images, per_sheet), (training.validation_images, per_validation)):
-        fixed += looks * cost if every is None else 0.0
+        fixed += (looks if every is None else 1) * cost  # one at the end, whatever the cadence
         per_image_seen += cost / every if every is not None else 0.0
     updates = int((seconds - fixed) / per_image_seen // training.batch_size)
     if updates < 1:
-        raise BadInput(f"--budget: {seconds:.0f} s are too few for one update and a sheet of pictures; give more time")
+        raise BadInput(
+            f"--budget: {max(seconds, 0):.0f} s left are too few for one update and a sheet of pictures; give more time"
+        )
     planned = updates * training.batch_size
     often = math.ceil(planned / looks)
     return training.but(

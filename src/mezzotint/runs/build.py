@@ -61,5 +61,11 @@ def trainer(recipe: Recipe, loader: Loader, machine: Machine) -> Trainer:
 
 def load_weights(into: Family, tensors: dict[str, Tensor]) -> None:
     """Put saved tensors into a family, bit for bit, keeping its memory layout."""
+    mine = into.state_dict()
+    wrong = sorted(mine.keys() ^ tensors.keys()) or [k for k, v in mine.items() if v.shape != tensors[k].shape]
+    if wrong:
+        raise BadInput(
+            f"recipe.yaml: its network is not the one of the checkpoint ({len(wrong)} differ, e.g. {wrong[0]})"
+        )
     with torch.no_grad():
         into.load_state_dict(tensors, strict=True)

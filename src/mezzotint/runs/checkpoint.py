@@ -21,16 +21,9 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from mezzotint.disk import recover_all, whole_folder, write_text, writing
 from mezzotint.errors import BadInput, nearest
-from mezzotint.runs.files import (
-    Record,
-    parse_record,
-    read_bytes,
-    sync_folder,
-    write_synced,
-    write_text,
-    writing,
-)
+from mezzotint.runs.records import Record, parse_record, read_bytes
 
 _TENSORS = ("weights", "ema", "optimizer")
 _WEIGHTS = {"ema": "ema", "raw": "weights"}
@@ -66,12 +59,11 @@ def _write(folder: Path, checkpoint: Checkpoint, images_seen: int) -> None:
     files: Record = {}
     for name in _TENSORS:
         content = _pack(getattr(checkpoint, name))
-        write_synced(folder / f"{name}.safetensors", content)
+        (folder / f"{name}.safetensors").write_bytes(content)
         files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     document = {"images_seen": images_seen, "files": files, "state": checkpoint.state}
     text = json.dumps({"sha256": _seal(document), **document}, indent=1)
-    write_synced(folder / "state.json", text.encode())
-    sync_folder(folder)
+    (folder / "state.json").write_bytes(text.encode())
 
 
 def recover(folder: Path) -> None:
@@ -79,18 +71,8 @@ def recover(folder: Path) -> None:
 
     `save` does so too; a run that resumes calls it, holding the lock, before it looks for its last checkpoint.
     """
-    for leftover in folder.glob(".tmp-*"):
-        shutil.rmtree(leftover)
-    for displaced in folder.glob(".replaced-*"):
-        final = folder / displaced.name.removeprefix(".replaced-")
-        shutil.rmtree(displaced) if final.exists() else displaced.rename(final)
-
-
-def _publish(temporary: Path, final: Path) -> None:
-    if final.exists():  # a folder can't be renamed onto another: step aside, `recover` removes or restores it
-        final.rename(final.with_name(f".replaced-{final.name}"))
-    temporary.rename(final)
-    sync_folder(final.parent)
+    with writing(folder):
+        recover_all(folder)
 
 
 def save(folder: Path, checkpoint: Checkpoint, images_seen: int) -> Path:
@@ -99,17 +81,10 @@ def save(folder: Path, checkpoint: Checkpoint, images_seen: int) -> Path:
     State may hold numbers that aren't finite, which Python's JSON reads back. Checkpoints of other
     numbers stay as they are; one of the same number is replaced.
     """
+    recover(folder)
     final = folder / str(images_seen)
-    with writing(final):
-        folder.mkdir(parents=True, exist_ok=True)
-        recover(folder)
-        temporary = folder / f".tmp-{images_seen}"
-        try:
-            temporary.mkdir()
-            _write(temporary, checkpoint, images_seen)
-            _publish(temporary, final)
-        finally:
-            recover(folder)
+    with writing(final), whole_folder(final) as temporary:
+        _write(temporary, checkpoint, images_seen)
     return final
 
 

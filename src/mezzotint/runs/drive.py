@@ -13,7 +13,6 @@ from mezzotint.pixels import to_images, write_png
 from mezzotint.runs import build, checkpoint
 from mezzotint.runs.checkpoint import Checkpoint
 from mezzotint.runs.draw import draw_sheet
-from mezzotint.runs.files import writing
 from mezzotint.runs.run import Run
 from mezzotint.seeds import forked
 from mezzotint.training.loop import Learner, Update
@@ -43,10 +42,10 @@ def drive(run: Run, loader: Loader, should_stop: Callable[[], bool] = lambda: Fa
     learner, seconds_before = resume(run)
     training, meter = run.recipe.training, Meter(seconds_before)
     for update in build.trainer(run.recipe, loader, run.machine).train(learner):
-        meter.add(update, training.batch_size)
         stopping, last = run.machine.agree(should_stop()), learner.images_seen >= training.images
         due = _due(run, update.images_seen)
         if run.machine.is_main:
+            meter.add(update, training.batch_size)
             if due["log"] or last or stopping:
                 yield _log(run, learner, "update", meter.values(run))
             if due["validation"] or last:
@@ -55,6 +54,7 @@ def drive(run: Run, loader: Loader, should_stop: Callable[[], bool] = lambda: Fa
                 yield _log(run, learner, "sheet", draw(run, learner))
             if due["checkpoint"] or last or stopping:
                 yield _log(run, learner, "checkpoint", save(run, learner, meter.seconds()))
+            meter.resume()
         if stopping and not last:
             yield Record("stopped", learner.update, learner.images_seen)
             return
@@ -82,13 +82,19 @@ class Meter:
     seconds_before: float
     started: float = field(default_factory=time.perf_counter)
     since: float = field(default_factory=time.perf_counter)
+    busy_seconds: float = 0.0
     updates: list[Update] = field(default_factory=list)
     images: int = 0
 
     def add(self, update: Update, batch_size: int) -> None:
         """Take in one update."""
+        self.busy_seconds += time.perf_counter() - self.since
         self.updates.append(update)
         self.images += batch_size
+
+    def resume(self) -> None:
+        """Go on timing updates: what was drawn, judged and saved meanwhile is not in `images_per_second`."""
+        self.since = time.perf_counter()
 
     def seconds(self) -> float:
         """Return the time this run has trained for, over all its sessions."""
@@ -98,17 +104,16 @@ class Meter:
         """Return averages since the last call, and start afresh."""
         good = [update for update in self.updates if not update.skipped]
         means = {name: _mean([u.parts[name] for u in good if name in u.parts]) for name in _names(good)}
-        rate = self.images / (time.perf_counter() - self.since)
         values: Values = {
             **means,
             "gradient_norm": sum(u.gradient_norm for u in good) / max(len(good), 1),
             "learning_rate": self.updates[-1].learning_rate,
             "skipped": len(self.updates) - len(good),
-            "images_per_second": round(rate, 2),
+            "images_per_second": round(self.images / self.busy_seconds, 2),
             "seconds": self.seconds(),
             "memory_bytes": run.machine.memory_bytes(),
         }
-        self.updates, self.images, self.since = [], 0, time.perf_counter()
+        self.updates, self.images, self.busy_seconds = [], 0, 0.0
         return values
 
 
@@ -154,8 +159,7 @@ def draw(run: Run, learner: Learner) -> Values:
     paths: Values = {}
     for name, family in (("raw", learner.family), ("ema", learner.ema.family)):
         path = run.folder.samples / f"{learner.images_seen:09d}-{name}.png"
-        with writing(path):
-            write_png(path, draw_sheet(family, run.recipe, run.machine, run.recipe.training.sheet_size))
+        write_png(path, draw_sheet(family, run.recipe, run.machine, run.recipe.training.sheet_size))
         paths[name] = str(path)
     return paths
 

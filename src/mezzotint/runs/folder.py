@@ -8,18 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from mezzotint.disk import locked, write_bytes, write_text, writing
 from mezzotint.errors import BadInput, nearest
-from mezzotint.runs.files import (
-    Record,
-    append_line,
-    parse_record,
-    read_bytes,
-    read_lines,
-    write_bytes,
-    write_text,
-    writing,
-)
-from mezzotint.runs.lock import locked
+from mezzotint.runs.records import Record, append_line, parse_record, read_bytes, read_lines
 
 _NAME = re.compile(r"\w[\w.-]{0,99}")
 
@@ -130,7 +121,7 @@ class RunFolder:
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run for this process; a second one is refused, a killed one leaves nothing behind."""
-        return locked(self.path / ".lock", self.path)
+        return locked(self.path / ".lock", lambda holder: f"{self.path}: in use by {holder}; wait for it or stop it")
 
     def write_recipe(self, text: str) -> None:
         """Write the resolved recipe, whole or not at all; from here on the folder is a run."""

@@ -18,9 +18,11 @@ from mezzotint.evaluation.extractors import Batches, ExtractorOptions
 from mezzotint.evaluation.images import open_images
 from mezzotint.evaluation.protocols import Protocol
 from mezzotint.evaluation.statistics import Progress
+from mezzotint.generation.stream import Drawn as Pictures
 from mezzotint.generation.stream import stream
 from mezzotint.machine import Machine
 from mezzotint.options import parse
+from mezzotint.runs import checkpoint
 from mezzotint.runs.folder import RunFolder
 from mezzotint.runs.run import Run, open_run
 
@@ -37,9 +39,13 @@ class Drawn:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield pixels uint8 [n, C, H, W] and labels int64 [n] or None."""
-        with self.machine.autocast():
-            for batch in stream(self.generator, range(self.count), batch_size=BATCH, device=self.machine.device):
-                yield batch.pixels, batch.labels
+        batches = stream(self.generator, range(self.count), batch_size=BATCH, device=self.machine.device)
+        while (batch := self._next(batches)) is not None:
+            yield batch.pixels, batch.labels
+
+    def _next(self, batches: Iterator[Pictures]) -> Pictures | None:
+        with self.machine.autocast():  # never held over a yield: the reader's extractor would run in it too
+            return next(batches, None)
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def data_options(text: str, like: DataOptions) -> DataOptions:
     path, (name, _, split) = Path(text), text.partition(":")
     tree = like.tree() | {"pack": None, "path": None, "limit": None}
     if (path / "pack.json").is_file():
-        return parse(DataOptions, tree | {"pack": path})
+        return parse(DataOptions, tree | {"pack": path, "channels": None})  # gray and RGB compare: gray is repeated
     if path.exists():
         source = "folder" if path.is_dir() else "parquet"
         return parse(DataOptions, tree | {"source": source, "path": path.absolute(), "split": "all"})
@@ -124,6 +130,16 @@ def _whole(pack: Pack) -> Packed:
     return Packed(pack, np.arange(len(pack)))
 
 
+def _check_files(target: Path, protocols: Sequence[str], changes: Sequence[str]) -> None:
+    """Refuse what only a run could answer."""
+    if not target.exists():
+        RunFolder.open(target)  # tells the nearest runs
+    if changes:
+        raise BadInput(f"override {changes[0]!r}: {target} is not a run, its pictures are drawn already")
+    if not protocols:
+        raise BadInput(f"--protocol: {target} is not a run, so say how to judge it, e.g. --protocol fd-squeezenet-1k")
+
+
 def judge(
     target: Path,
     against: str,
@@ -138,13 +154,11 @@ def judge(
     folder = RunFolder(target)
     if folder.exists:
         run = open_run(folder, device)
-        protocols = protocols or [run.recipe.evaluation.protocol]
+        which = checkpoint.find(folder.checkpoints, which).name  # now: a run that goes on has another last one soon
+        protocols = protocols or [run.changed(changes).evaluation.protocol]
         case = run_case(run, against, protocols, which, weights, changes)
     else:
-        if not protocols:
-            raise BadInput(
-                f"--protocol: {target} is not a run, so say how to judge it, e.g. --protocol fd-squeezenet-1k"
-            )
+        _check_files(target, protocols, changes)
         case = files_case(target, against, device)
     for found in evaluate(
         case.generated,
@@ -156,6 +170,6 @@ def judge(
         device=case.machine.device,
     ):
         if folder.exists and isinstance(found, Score):
-            drawn = {"checkpoint": which, "weights": weights, "changes": list(changes), "against": against}
+            drawn = {"checkpoint": int(which), "weights": weights, "changes": list(changes), "against": against}
             folder.append_score(found.to_json() | drawn)
         yield found

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from mezzotint.contracts import Family, Generator
 from mezzotint.data.loading import Loader
-from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions, ensure_pack
 from mezzotint.data.prepare import Progress as PrepareProgress
 from mezzotint.errors import BadInput
@@ -21,6 +20,8 @@ from mezzotint.runs.folder import RunFolder, check_name
 from mezzotint.runs.recipe import Recipe
 
 OnProgress = Callable[[PrepareProgress], None]
+
+_CHANGEABLE = ("sampling", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,13 @@ class Run:
         return drawn.generator(self.changed(assignments).sampling)
 
     def changed(self, assignments: Sequence[str]) -> Recipe:
-        """Return this run's recipe with overrides put in; nothing on disk changes."""
+        """Return this run's recipe drawn or judged in another way; nothing on disk changes.
+
+        What the weights were trained with can't be changed any more: `BadInput`.
+        """
+        for assignment in assignments:
+            if assignment.partition("=")[0].partition(".")[0] not in _CHANGEABLE:
+                raise BadInput(f"override {assignment!r}: a trained run takes sampling.* and evaluation.* only")
         return parse(Recipe, override(self.recipe.tree(), assignments))
 
 
@@ -107,6 +114,8 @@ def enter(
     A new run with a `deadline` (on the clock of `time.monotonic`) gets the length that ends there.
     """
     recipe.find(recipe_name)
+    if deadline is not None and any(a.partition("=")[0] == "training.images" for a in assignments):
+        raise BadInput("--budget plans training.images: give one of the two")
     called, made_from = name or Path(recipe_name).stem, Path(recipe_name).stem
     folder = RunFolder(runs / check_name(called))
     machine = Machine.detect(device)
@@ -143,11 +152,24 @@ def _check_same(run: Run, name: str, assignments: Sequence[str]) -> None:
     if environment["recipe"] != name:
         made_from = environment["recipe"]
         raise BadInput(f"run {run.folder.path} was made from {made_from}, not {name}; give --name for a new run")
-    for assignment in assignments:
-        tree = override(run.recipe.tree(), [assignment])
-        if _absolute(parse(Recipe, tree, train_images=environment["train_images"])) != run.recipe:
-            key = assignment.partition("=")[0]
-            raise BadInput(f"run {run.folder.path} was made with another {key}; give --name for a new run")
+    then = run.recipe.tree()
+    asked = _resolve(override(then, assignments), name, run.recipe.data.channels, environment["train_images"])
+    difference = _difference(then, asked.tree())
+    if difference:
+        raise BadInput(f"run {run.folder.path} was made with {difference}; give --name for a new run")
+
+
+def _difference(then: Tree, now: Tree, path: str = "") -> str | None:
+    """Name the first key at which two trees differ, with both values."""
+    for key in [*then, *(key for key in now if key not in then)]:
+        old, new = then.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            inner = _difference(old, new, f"{path}{key}.")
+            if inner:
+                return inner
+        elif old != new:
+            return f"{path}{key}={old}, not {new}"
+    return None
 
 
 def _create(
@@ -163,7 +185,8 @@ def _create(
     machine = Machine.detect(device, checked.training.precision).prepare()
     pack = ensure_pack(checked.data, on_progress)
     loader = Loader(pack, checked.seed, checked.data.held_out)
-    resolved = _resolve(tree, name, pack, len(loader.train_indices))
+    resolved = _resolve(tree, name, pack.channels, len(loader.train_indices))
+    build.learner(resolved, pack.num_classes, machine).family.generator(resolved.sampling)  # refuse what can't be built
     if deadline is not None:
         resolved = plan(resolved, loader, machine, pack.num_classes, deadline)
     facts = {"recipe": Path(name).stem, "num_classes": pack.num_classes, "train_images": len(loader.train_indices)}
@@ -172,16 +195,18 @@ def _create(
     return Run(folder, resolved, machine, pack.num_classes, pack.content_hash)
 
 
-def _resolve(tree: Tree, name: str, pack: Pack, train_images: int) -> Recipe:
+def _resolve(tree: Tree, name: str, channels: int | None, train_images: int) -> Recipe:
     """Give every open number its value: epochs, channels, chunk size; make paths independent of the folder."""
     checked = parse(Recipe, tree, where=f"recipe {name}:", train_images=train_images)
     training = checked.training
     training = training.but(chunk_size=training.chunk_size or training.batch_size)
-    data = checked.data.but(channels=pack.channels)
+    data = checked.data.but(channels=checked.data.channels or channels)
     return _absolute(checked.but(training=training, data=data))
 
 
 def _absolute(checked: Recipe) -> Recipe:
     data: DataOptions = checked.data
     places = {key: getattr(data, key) for key in ("path", "pack")}
-    return checked.but(data=data.but(**{key: Path(p).absolute() if p else None for key, p in places.items()}))
+    return checked.but(
+        data=data.but(**{key: Path(p).expanduser().absolute() if p else None for key, p in places.items()})
+    )

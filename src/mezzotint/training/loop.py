@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mezzotint.contracts import Batch, Family, Loss, Phase
-from mezzotint.errors import RunFailed
+from mezzotint.errors import BadInput, RunFailed, nearest
 from mezzotint.machine import Machine
 from mezzotint.options import Count, Options
 from mezzotint.pixels import to_images
@@ -74,7 +74,10 @@ class Learner:
     @classmethod
     def start(cls, family: Family, options: LearningOptions) -> "Learner":
         """Return a learner before its first update."""
-        optimizers = {p.name: build(options.for_phase(p.name), p.module) for p in family.phases()}
+        phases = {phase.name: phase for phase in family.phases()}
+        for name in options.phases.keys() - phases.keys():
+            raise BadInput(f"training.phases: unknown phase {name!r}: {nearest(name, phases)}")
+        optimizers = {name: build(options.for_phase(name), phase.module) for name, phase in phases.items()}
         return cls(family, options, Ema(family, options.ema_halflife_images, options.ema_warmup), optimizers)
 
     def counters(self) -> dict[str, int]:
@@ -128,7 +131,8 @@ class Trainer:
             if learner.update % phase.every == 0:
                 _freeze_all_but(phase.module, learner.family)
                 parts |= self._gradients(phase, chunks, learner)
-                norms.append(_clip(phase.module, learner.options.gradient_clip))
+                norm = _clip(phase.module, learner.options.gradient_clip)
+                norms.append(norm if parts[f"{phase.name}/loss"].isfinite() else math.inf)
                 if not math.isfinite(norms[-1]):
                     break
                 rate = learner.options.for_phase(phase.name).rate(learner.images_seen, learner.options.images)
@@ -196,7 +200,7 @@ def _finish(learner: Learner, norm: float, parts: dict[str, Tensor]) -> Update:
     learner.skipped_in_a_row = 0 if finite else learner.skipped_in_a_row + 1
     if learner.skipped_in_a_row >= options.max_skipped:
         raise RunFailed(
-            f"update {learner.update}: the gradient was not finite {learner.skipped_in_a_row} times in a row; "
+            f"update {learner.update}: loss or gradient was not finite {learner.skipped_in_a_row} times in a row; "
             f"lower training.learning_rate (now {options.learning_rate:g}) or set training.precision=float32"
         )
     return Update(learner.update, learner.images_seen, rate, not finite, norm, parts)

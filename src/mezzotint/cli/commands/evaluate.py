@@ -37,4 +37,4 @@ def command(
                 text = json.dumps(found.to_json()) if as_json else "\n".join(lines(found))
                 typer.echo(text)
             else:
-                progress.update(found.done, found.what)
+                progress.update(found.done, found.what, total=found.total)

@@ -26,18 +26,20 @@ def command(
 ) -> None:
     """Draw pictures from a run: picture k depends on seed k alone."""
     from mezzotint.cli.progress import Progress
-    from mezzotint.generation.saving import check_destination, saved
+    from mezzotint.generation.saving import SHEET, check_destination, saved
     from mezzotint.generation.stream import stream
     from mezzotint.runs.folder import RunFolder
     from mezzotint.runs.run import drawing_overrides, open_run
 
     opened = open_run(RunFolder.open(run), device)
     generator = opened.generator(checkpoint, weights, [*drawing_overrides(sampler, steps), *(overrides or ())])
-    destination = check_destination(out or opened.folder.samples / f"drawn-{weights}-{checkpoint}-from-{seed}")
-    labels = None if label is None else [label] * count
     seeds = range(seed, seed + count)
+    destination = check_destination(
+        out or opened.folder.samples / f"drawn-{weights}-{checkpoint}-{seed}-to-{seeds[-1]}", seeds
+    )
+    labels = None if label is None else [label] * count
     with Progress("sample", count) as progress, opened.machine.autocast():
         drawn = stream(generator, seeds, batch_size=batch_size, device=opened.machine.device, labels=labels)
         for batch in saved(drawn, destination):
             progress.advance(len(batch.seeds))
-    typer.echo(str(destination if destination.suffix else destination / "sheet.png"))
+    typer.echo(str(destination if destination.suffix else destination / SHEET))

@@ -24,7 +24,8 @@ def command(
     from mezzotint.runs.run import enter
 
     deadline = started + seconds(budget) if budget else None
-    with stoppable() as should_stop, enter(runs, name, recipe, overrides or (), device, deadline) as run:
+    # Until the run exists there is nothing to save: Ctrl-C ends the preparation at once.
+    with enter(runs, name, recipe, overrides or (), device, deadline) as run, stoppable() as should_stop:
         stopped = follow(run, drive(run, run.loader(), should_stop))
     if stopped:
         raise typer.Exit(130)

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from mezzotint.disk import home
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.cache import home, recall, store, tensors_hash
+from mezzotint.evaluation.cache import recall, store, tensors_hash
 from mezzotint.evaluation.extractors import Batches, Extractor, ExtractorOptions, Features
 from mezzotint.options import Count
 from mezzotint.pixels import to_images

@@ -1,65 +1,17 @@
-"""Files that appear whole or not at all, and JSON that says where it is broken."""
+"""Records on disk: JSON that says where it is broken, and logs that survive a crash."""
 
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mezzotint.errors import BadInput, RunFailed
+from mezzotint.disk import write_bytes, writing
+from mezzotint.errors import BadInput
 
 Record = dict[str, Any]
 """What one JSON object holds: string keys, and numbers, text, lists and objects inside."""
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden folder into `RunFailed`, one line that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise RunFailed(f"{path}: can't be written ({error.strerror or error})") from error
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a file and wait until the disk has it."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in a folder; Windows keeps them by itself and opens no folders."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a temporary beside it, synced, renamed, the folder synced."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path):
-        try:
-            write_synced(temporary, content)
-            os.replace(temporary, path)
-            sync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-# --- JSON ------------------------------------------------------------------------------------------------------
 
 
 def _finite(value: object) -> object:
