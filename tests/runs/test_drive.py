@@ -1,11 +1,11 @@
 """Driving a run: what it logs and when, what it keeps, and that stopping anywhere changes nothing."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import after, same, tensors, train
 from torch import Tensor
 
 from mezzotint.contracts import Batch, Loss
@@ -13,9 +13,11 @@ from mezzotint.diffusion.family import Diffusion
 from mezzotint.errors import BadInput, RunFailed
 from mezzotint.pixels import read_png, write_png
 from mezzotint.runs import checkpoint, drive
+from mezzotint.runs.draw import draw_sheet
 from mezzotint.runs.drive import Meter, Record
 from mezzotint.runs.run import Run, open_run
 from mezzotint.training.loop import Update
+from tiny import after, same, tensors, train
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +33,6 @@ def _of(records: list[Record], kind: str) -> list[Record]:
 
 
 def _copy(run: Run, runs: Path, name: str) -> Path:
-    import shutil
-
     shutil.copytree(run.folder.path, runs / name)
     return runs / name
 
@@ -62,7 +62,7 @@ def test_an_update_tells_losses_rates_and_cost(whole: tuple[Run, list[Record]]) 
         assert int(values["memory_bytes"]) > 10_000_000
         assert values["skipped"] == 0
     assert [v["seconds"] for v in updates] == sorted(v["seconds"] for v in updates)
-    assert updates[-1]["learning_rate"] < updates[1]["learning_rate"] <= 0.001
+    assert float(updates[-1]["learning_rate"]) < float(updates[1]["learning_rate"]) <= 0.001
 
 
 def test_validation_tells_held_out_losses_of_raw_and_averaged_weights(whole: tuple[Run, list[Record]]) -> None:
@@ -82,7 +82,7 @@ def test_sheets_show_the_same_seeds_for_raw_and_averaged_weights(whole: tuple[Ru
     assert raw.shape == averaged.shape
     assert not raw.equal(averaged)
     learner, _ = drive.resume(run)
-    again = drive.draw_sheet(learner.ema.family, run.recipe, run.machine, 4)
+    again = draw_sheet(learner.ema.family, run.recipe, run.machine, 4)
     assert again.equal(averaged)
     assert records[-2].kind == "checkpoint"
 
@@ -91,10 +91,12 @@ def test_the_last_checkpoints_are_kept(whole: tuple[Run, list[Record]]) -> None:
     assert checkpoint.available(whole[0].folder.checkpoints) == [288, 320]
 
 
-def test_images_per_second_counts_updates_only(monkeypatch: pytest.MonkeyPatch, whole: tuple[Run, list[Record]]) -> None:
+def test_images_per_second_counts_updates_only(
+    monkeypatch: pytest.MonkeyPatch, whole: tuple[Run, list[Record]]
+) -> None:
     times = iter([2.0, 100.0, 102.0, 103.0])
     meter = Meter(0.0, started=0.0, since=0.0)
-    monkeypatch.setattr(drive.time, "perf_counter", lambda: next(times))
+    monkeypatch.setattr("mezzotint.runs.drive.time.perf_counter", lambda: next(times))
     update = Update(1, 32, 0.001, False, 1.0, {"denoiser/loss": torch.tensor(1.0)})
     meter.add(update, 32)
     meter.resume()  # 98 seconds went into a sheet

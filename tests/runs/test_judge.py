@@ -6,27 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import train
 
 from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions, ensure_pack
 from mezzotint.errors import BadInput
 from mezzotint.evaluation.evaluate import Score
-from mezzotint.evaluation.extractors.classifier import Classifier
 from mezzotint.generation.saving import saved
 from mezzotint.generation.stream import stream
 from mezzotint.pixels import write_png
 from mezzotint.runs import judge as judging
 from mezzotint.runs.judge import judge
 from mezzotint.runs.run import Run
+from tiny import train
 
 PROTOCOL = "fd-classifier-64"
 QUICK = "evaluation.extractors=[{kind: classifier, images: 1000}]"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_lessons() -> None:
-    assert "images" in Classifier.model_fields
 
 
 @pytest.fixture(scope="module")

@@ -9,80 +9,74 @@ import time
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+import torch
 
-_TINY = [
-    "digits-edm",
-    "network.channels=16",
-    "network.groups=8",
-    "network.blocks=1",
-    "training.batch_size=32",
-    "training.chunk_size=16",
-    "training.images=5120",
-    "training.checkpoint_images=64",
-    "training.sheet_images=2560",
-    "training.sheet_size=4",
-    "training.validation_size=32",
-    "augment=[flip]",
-]
+from mezzotint.runs import checkpoint
+from mezzotint.runs.run import open_run
+from tiny import OVERRIDES, RECIPE, same, tensors, train
 
+_LONG = ("training.images=3200", "training.checkpoint_images=160", "training.sheet_images=1600")
 
-def _start(runs: Path, name: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mezzotint", "train", *_TINY, "--name", name, "--runs", str(runs)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+_DIES_WHILE_SAVING = """
+import os, signal, sys
 
+which, begun = int(sys.argv.pop(1)), set()
 
-def _finish(runs: Path, name: str) -> None:
-    process = _start(runs, name)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
+def watch(event, words):
+    if event == "open" and "/.tmp-" in str(words[0]) and str(words[0]).endswith("optimizer.safetensors"):
+        begun.add(words[0])
+        if len(begun) == which:  # weights and average are written, the rest is not
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+from mezzotint.cli.main import main
+main()
+"""
 
 
-def _last(runs: Path, name: str) -> Path:
-    return max((runs / name / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+def _start(runs: Path, *python: str) -> subprocess.Popen[str]:
+    words = ["train", RECIPE, *OVERRIDES, *_LONG, "--name", "killed", "--runs", str(runs)]
+    threads = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(
+        [sys.executable, *python, *words], env=threads, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
-def _kill_at(runs: Path, name: str, moment: str, wait: random.Random) -> bool:
-    """Start the run and kill it at a moment: while a checkpoint is half written, or at some time of training."""
-    process = _start(runs, name)
-    checkpoints = runs / name / "checkpoints"
-    before = len(_names(checkpoints))
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        names = _names(checkpoints)
-        if moment == "writing" and any(entry.startswith(".tmp") for entry in names):
-            break
-        if moment == "training" and names and names != before:
-            time.sleep(wait.uniform(0.3, 1.2))
-            break
-    alive = process.poll() is None
-    if alive:
-        os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    return alive
+def _killed_while_saving(runs: Path, which: int) -> None:
+    """Kill the run in the middle of writing its `which`-th checkpoint from where it stands."""
+    process = _start(runs, "-c", _DIES_WHILE_SAVING, str(which))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, errors
+    assert list((runs / "killed" / "checkpoints").glob(".tmp-*")), "nothing was half written"
 
 
-def _names(checkpoints: Path) -> list[str]:
-    try:
-        return os.listdir(checkpoints)
-    except FileNotFoundError:
-        return []
+def _killed_at_some_time(runs: Path, seconds: float) -> None:
+    """Kill the run some time after it went on from where it stood."""
+    checkpoints = runs / "killed" / "checkpoints"
+    before, deadline = checkpoint.available(checkpoints), time.monotonic() + 120
+    process = _start(runs, "-m", "mezzotint")
+    while process.poll() is None and checkpoint.available(checkpoints) == before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.kill()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {errors}"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
-def test_killed_runs_end_bit_for_bit_like_an_uninterrupted_one(tmp_path: Path) -> None:
-    _finish(tmp_path, "whole")
-    kills = 0
-    for moment in ("writing", "training", "writing", "training"):
-        kills += _kill_at(tmp_path, "killed", moment, random.Random(kills))
-    assert kills >= 2, "the run ended before it could be killed often enough: make it longer"
-    _finish(tmp_path, "killed")
-    whole, killed = _last(tmp_path, "whole"), _last(tmp_path, "killed")
-    assert whole.name == killed.name == "5120"
-    for file in ("weights.safetensors", "ema.safetensors", "optimizer.safetensors"):
-        ours, theirs = load_file(whole / file), load_file(killed / file)
-        assert ours.keys() == theirs.keys()
-        assert all(ours[key].equal(theirs[key]) for key in ours), file
-    log = [(tmp_path / name / "log.jsonl").read_text().count('"kind": "update"') for name in ("whole", "killed")]
-    assert log[0] == log[1]
+def test_a_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, _ = train(tmp_path, "whole", _LONG)
+    _killed_while_saving(tmp_path, 3)
+    assert checkpoint.available(tmp_path / "killed" / "checkpoints") == [160, 320]
+    _killed_at_some_time(tmp_path, random.uniform(0, 0.5))
+    _killed_while_saving(tmp_path, 2)
+    process = _start(tmp_path, "-m", "mezzotint")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    killed = open_run(whole.folder.open(tmp_path / "killed"))
+    assert same(tensors(killed), tensors(whole))
+    assert sorted(path.name for path in killed.folder.checkpoints.iterdir()) == ["3040", "3200"]
+    for kind in ("update", "validation"):
+        seen = [[r["images_seen"] for r in run.folder.read_log() if r["kind"] == kind] for run in (killed, whole)]
+        assert seen[0] == seen[1]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import OVERRIDES, RECIPE, after, train
 
 from mezzotint.errors import BadInput
 from mezzotint.pixels import write_png
 from mezzotint.runs.folder import RunFolder
 from mezzotint.runs.run import Run, drawing_overrides, enter, open_run
+from tiny import OVERRIDES, RECIPE, after, train
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,9 @@ def test_a_name_is_one_folders_name(tmp_path: Path, name: str) -> None:
 
 
 def test_a_budget_and_a_length_contradict_each_other(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"--budget plans training\.images"):
-        with enter(tmp_path, "new", RECIPE, OVERRIDES, deadline=1e12):
-            pass
+    entering = enter(tmp_path, "new", RECIPE, OVERRIDES, deadline=1e12)
+    with pytest.raises(BadInput, match=r"--budget plans training\.images"), entering:
+        pass
     assert list(tmp_path.iterdir()) == []
 
 

@@ -147,6 +147,15 @@ def test_a_non_finite_update_is_skipped_and_counted() -> None:
     assert torch.isfinite(_weights(learner.ema.family)).all()
 
 
+def test_a_loss_that_is_not_finite_is_skipped_even_if_its_gradient_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    family, learner = _learner()
+    healthy = family._one
+    monkeypatch.setattr(family, "_one", lambda batch: Loss(healthy(batch).value + float("inf")))
+    before = _weights(family)
+    assert next(_trainer().train(learner)).skipped
+    assert torch.equal(before, _weights(family))
+
+
 def test_too_many_in_a_row_stop_the_run_with_the_reason() -> None:
     family, learner = _learner(max_skipped=3)
     family.poison = set(range(4, 100))
