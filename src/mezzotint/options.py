@@ -7,6 +7,7 @@ of a part is written as its name, or as a mapping of `kind` and that part's own 
     schedule: {kind: cosine, sigma_max: 500}
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,6 +59,8 @@ def _parse_count(value: object, info: ValidationInfo) -> object:
     if match is None:
         return value
     number, unit = float(match[1]), match[2] or ""
+    if math.isinf(number):
+        return value  # more than a float holds: refused like any other text that is no number
     images_per_epoch = (info.context or {}).get("train_images", 1)
     return round(number * (images_per_epoch if unit == "ep" else _UNITS[unit]))
 
@@ -113,9 +116,14 @@ class Choice:
 # --- Reading and checking --------------------------------------------------------------------------------------
 
 
+_MUST_BE = {"model_type": "a mapping of options", "tuple_type": "a list, e.g. [a, b]"}
+
+
 def _describe(kind: str, message: str, value: object) -> str:
     if kind in ("value_error", "inner"):
         return message.removeprefix("Value error, ")
+    if kind in _MUST_BE:
+        return f"must be {_MUST_BE[kind]}, got {value!r}"
     return f"{message[0].lower()}{message[1:]}, got {value!r}"
 
 
@@ -172,8 +180,12 @@ def read_yaml(path: Path) -> Tree:
     except yaml.YAMLError as error:
         raise BadInput(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(tree, dict):
-        raise BadInput(f"{path}: must hold a mapping of options, holds {type(tree).__name__}")
+        raise BadInput(f"{path}: must hold a mapping of options, holds {_kind_of(tree)}")
     return tree
+
+
+def _kind_of(tree: object) -> str:
+    return "nothing" if tree is None else "a list" if isinstance(tree, list) else repr(tree)[:60]
 
 
 def write_yaml(tree: Tree) -> str:
@@ -192,11 +204,16 @@ def _set(tree: Tree, keys: Sequence[str], value: object) -> Tree:
         return {**tree, key: _set(branch, rest, value)}
     if key == "kind" and tree.get("kind") != value:
         return {"kind": value}  # another part: the old part's options mean nothing to it
+    if isinstance(value, str) and isinstance(tree.get(key), dict) and "kind" in tree[key]:
+        return {**tree, key: _set(tree[key], ["kind"], value)}
     return {**tree, key: value}
 
 
 def override(tree: Tree, assignments: Sequence[str]) -> Tree:
-    """Apply `key.path=value` overrides, values read as YAML; choosing another `kind` drops the old one's options."""
+    """Apply `key.path=value` overrides, values read as YAML; choosing another `kind` drops the old one's options.
+
+    `sampler=ddim` and `sampler.kind=ddim` mean the same, so naming the part that is chosen already changes nothing.
+    """
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path or any(not key for key in path.split(".")):

@@ -85,6 +85,17 @@ def test_floor_is_held_out_images_at_the_same_n(means):
     assert value(again) == pytest.approx(score.floor.values["frechet"].value, rel=1e-9)
 
 
+def test_held_out_images_of_the_reference_are_not_in_the_floor(means):
+    reference, held_out = images(2, 100), images(3, 60)
+    known, overlapping = images(1, 40), torch.cat([reference[:50], held_out])
+    apart, mixed, inside = (
+        scores(batches(known), batches(reference), ["fd-squeezenet-40"], held_out=batches(others))[0].floor
+        for others in (held_out, overlapping, reference[:50])
+    )
+    assert mixed == apart
+    assert inside.source == "halves"
+
+
 def test_floor_of_few_held_out_images_says_so(means):
     (score,) = scores(
         batches(images(1, 40)), batches(images(2, 100)), ["fd-squeezenet-40"], held_out=batches(images(3, 15))

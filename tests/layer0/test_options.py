@@ -102,6 +102,10 @@ def test_json_schema_lists_the_choices() -> None:
         ({"inner": {"schedule": "cosin"}}, "inner.schedule: unknown schedule 'cosin': did you mean cosine?"),
         ({"inner": {"schedule": {"kind": "zzz"}}}, "inner.schedule: .*there are cosine, linear"),
         ({"inner": {"schedule": {"beta": 1}}}, "inner.schedule: must be a name or a mapping with `kind`"),
+        ({"inner": 3}, "inner: must be a mapping of options, got 3"),
+        ({"seed": "1e999"}, "seed: "),
+        ({"inner": 3}, "inner: must be a mapping of options, got 3"),
+        ({"images": "1e999"}, "images: .*got '1e999'"),
         ({"inner": {"schedule": 3}}, "inner.schedule: must be a name or a mapping with `kind`"),
         (
             {"inner": {"schedule": {"kind": "cosine", "ofset": 1}}},
@@ -122,7 +126,7 @@ def test_errors_name_key_value_and_alternatives(tree: object, message: str) -> N
 
 @pytest.mark.parametrize("tree", [3, "text", [1]])
 def test_something_that_is_no_mapping(tree: object) -> None:
-    with pytest.raises(BadInput, match=r"^x: input should be"):
+    with pytest.raises(BadInput, match=r"^x: must be a mapping of options, got"):
         parse(Recipe, tree, where="x")
 
 
@@ -185,7 +189,8 @@ def test_options_of_a_part_given_by_name() -> None:
 def test_another_kind_drops_the_old_parts_options() -> None:
     tree = {"schedule": {"kind": "cosine", "limit": 3}}
     assert override(tree, ["schedule.kind=linear"]) == {"schedule": {"kind": "linear"}}
-    assert override(tree, ["schedule.kind=cosine"]) == tree
+    assert override(tree, ["schedule=linear"]) == {"schedule": {"kind": "linear"}}
+    assert override(tree, ["schedule.kind=cosine"]) == override(tree, ["schedule=cosine"]) == tree
     assert override(tree, ["schedule.kind=linear", "schedule.beta=0.1"]) == {
         "schedule": {"kind": "linear", "beta": 0.1}
     }
@@ -219,8 +224,8 @@ def test_overrides_can_build_any_flat_tree(tree: dict[str, object]) -> None:
     ("content", "message"),
     [
         (b"a: [1", "not valid YAML"),
-        (b"- 1\n", "must hold a mapping of options, holds list"),
-        (b"", "must hold a mapping of options, holds NoneType"),
+        (b"- 1\n", "must hold a mapping of options, holds a list"),
+        (b"", "must hold a mapping of options, holds nothing"),
         (b"\xff\xfe\x00", "can't be read"),
         (b"a: !!python/object/apply:os.getcwd []", "not valid YAML"),
     ],

@@ -159,6 +159,10 @@ class Progress:
         """Print a line that stays, above the bar."""
         self._view.say(line)
 
+    def close(self) -> None:
+        """End the bar, or print the last line."""
+        self._view.close()
+
     def __enter__(self) -> Self:
         return self
 

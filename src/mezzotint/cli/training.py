@@ -1,6 +1,6 @@
 """What a person sees of a training: a bar or plain lines, and where things are at the end."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,8 +9,23 @@ from mezzotint.cli.duration import spoken
 from mezzotint.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from mezzotint.data.prepare import Progress as Prepared
     from mezzotint.runs.drive import Record
     from mezzotint.runs.run import Run
+
+
+def show_preparation() -> "Callable[[Prepared], None]":
+    """Return what shows a pack being prepared: a bar that comes with the first pictures and goes with the last."""
+    bar: list[Progress] = []
+
+    def show(state: "Prepared") -> None:
+        if not bar:
+            bar.append(Progress("prepare", state.total))
+        bar[0].update(state.done, f"{state.skipped:,} skipped" if state.skipped else "")
+        if state.done == state.total:
+            bar[0].close()
+
+    return show
 
 
 def follow(run: "Run", records: Iterable["Record"]) -> bool:
@@ -18,7 +33,9 @@ def follow(run: "Run", records: Iterable["Record"]) -> bool:
     stopped, last = False, None
     if run.machine.is_main:
         typer.echo(_heading(run), err=True)
-    with Progress("train", run.recipe.training.images, done=run.images_seen()) as progress:
+    batch = run.recipe.training.batch_size
+    whole = -(-run.recipe.training.images // batch) * batch  # the last update is a whole one
+    with Progress("train", whole, done=run.images_seen()) as progress:
         for record in records:
             if record.kind == "update":
                 progress.update(record.images_seen, _losses(record))

@@ -109,6 +109,8 @@ def _lock(destination: Path) -> Path:
 
 def _given(options: DataOptions, path: Path) -> Pack:
     pack = Pack.open(path)
+    if options.limit is not None:
+        raise BadInput(f"data.limit: {path} is a pack and used whole; give the limit to `mezzotint data prepare`")
     for name, has in (("image_size", pack.image_size), ("channels", pack.channels)):
         wanted = getattr(options, name)
         if wanted not in (None, has):

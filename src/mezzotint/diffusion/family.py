@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from mezzotint.contracts import Batch, Codec, Condition, Denoiser, Family, FamilyOptions, Loss, Noise, Phase
@@ -51,6 +51,12 @@ class DiffusionOptions(FamilyOptions):
         default="mse", description="how the raw output's error is measured, before the weight"
     )
 
+    @field_validator("schedule")
+    @classmethod
+    def _has_a_range(cls, value: Schedule) -> Schedule:
+        value.bounds()  # one end may be wrong only beside the other's default: told here, before training
+        return value
+
 
 class DiffusionSampling(OptionGroup):
     """How a trained diffusion model draws."""
@@ -79,7 +85,6 @@ class Diffusion(Family):
     ) -> None:
         """Compose a network with codes of `shape` (C, H, W); `num_classes` is the data's, 0 without labels."""
         super().__init__()
-        options.schedule.bounds()  # a range that only its defaults make wrong is told here, before training
         if options.class_conditional and num_classes < 1:
             raise BadInput("class_conditional: the data have no labels; set it to false")
         self.network, self.options, self.codec, self.shape = network, options, codec, shape

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from mezzotint.errors import BadInput
@@ -16,6 +17,9 @@ from mezzotint.evaluation.statistics import FeatureSet, Progress, accumulate, re
 
 LEARNING_SHARE = 3
 """One reference image in this many is set aside to train an extractor that learns, if it isn't given others."""
+
+LEAST_REAL = 4
+"""Fewer real images than this are no reference and no floor."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,14 @@ def evaluate(
 ) -> Iterator[Progress | Score]:
     """Score generated images (read once, up to the largest N) by each protocol; progress first, then the scores.
 
-    `held_out` are real images for the floor; `labelled` train an extractor that learns; all three apart from each
-    other. `extractors` replaces default options. Raises `BadInput` for images or numbers of them that don't fit.
+    `held_out` are real images for the floor; `labelled` train an extractor that learns. Those of either that are in
+    the reference too, by content, are left out. `extractors` replaces default options. Raises `BadInput` for images
+    or numbers of them that don't fit.
     """
     began = time.perf_counter()
     wanted = _wanted(protocols)
     real = ImageSet.of(reference, "reference")
-    spare = ImageSet.of(held_out, "held-out", real.size) if held_out is not None else None
+    spare = _apart(held_out, "held-out", real)
     sides = {}
     for name in dict.fromkeys(protocol.extractor for protocol in wanted):
         count = max(protocol.count for protocol in wanted if protocol.extractor == name)
@@ -109,6 +114,15 @@ def _options(name: str, given: Sequence[ExtractorOptions]) -> ExtractorOptions:
     return chosen or EXTRACTORS[name]()
 
 
+def _apart(batches: Batches | None, what: str, real: ImageSet) -> ImageSet | None:
+    """Return those images that aren't in the reference, or None: a floor of its own images would be too low."""
+    if batches is None:
+        return None
+    found = ImageSet.of(batches, what, real.size)
+    others = found.only(~np.isin(found.keys, real.keys))
+    return others if len(others) >= LEAST_REAL else None
+
+
 def _real_side(
     options: ExtractorOptions,
     real: ImageSet,
@@ -117,13 +131,13 @@ def _real_side(
     count: int,
     device: torch.device,
 ) -> Generator[Progress, None, _Sides]:
-    lessons = ImageSet.of(labelled, "labelled", real.size) if labelled is not None and options.learns else None
+    lessons = _apart(labelled, "labelled", real) if options.learns else None
     if options.learns and lessons is None:
         learning = real.keys % LEARNING_SHARE == 0
         lessons, real = real.only(learning), real.only(~learning)
     extractor = options.load(lessons, device)
     reference = yield from reference_features(real, extractor)
-    if len(reference) < 4:
+    if len(reference) < LEAST_REAL:
         raise BadInput(f"reference: {len(reference)} images are too few to compare with")
     held_out = (yield from reference_features(spare.first(count), extractor)) if spare else None
     return _Sides(extractor, reference, held_out)

@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -50,7 +51,7 @@ def _fetch(published: Published, folder: Path, searched: Sequence[Path]) -> Path
                 while block := answer.read(1 << 20):
                     file.write(block)
             _checked(temporary, [published.sha256])
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise BadInput(
             f"no weights file {published.file} in {', '.join(map(str, searched))}, and {published.url} can't be "
             f"fetched ({error}): put it there, or name it with the extractor's option `weights`"

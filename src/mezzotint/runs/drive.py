@@ -9,10 +9,12 @@ from torch import Tensor
 
 from mezzotint.contracts import Batch, Family
 from mezzotint.data.loading import Loader
+from mezzotint.errors import RunFailed
 from mezzotint.pixels import to_images, write_png
 from mezzotint.runs import build, checkpoint
 from mezzotint.runs.checkpoint import Checkpoint
 from mezzotint.runs.draw import draw_sheet
+from mezzotint.runs.recipe import CADENCES
 from mezzotint.runs.run import Run
 from mezzotint.seeds import forked
 from mezzotint.training.loop import Learner, Update
@@ -22,7 +24,10 @@ Values = dict[str, float | int | str]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line of `log.jsonl`: `kind` is update, validation, sheet, checkpoint, stopped or done."""
+    """One line of `log.jsonl`: `kind` is update, validation, sheet, checkpoint or failed.
+
+    A drive ends with `stopped` or `done`, which are not logged.
+    """
 
     kind: str
     update: int
@@ -41,32 +46,47 @@ def drive(run: Run, loader: Loader, should_stop: Callable[[], bool] = lambda: Fa
     """
     learner, seconds_before = resume(run)
     training, meter = run.recipe.training, Meter(seconds_before)
-    for update in build.trainer(run.recipe, loader, run.machine).train(learner):
-        stopping, last = run.machine.agree(should_stop()), learner.images_seen >= training.images
-        due = _due(run, update.images_seen)
+    for update in _updates(run, learner, loader):
+        last = learner.images_seen >= training.images
+        stopping = run.machine.agree(should_stop()) and not last
         if run.machine.is_main:
             meter.add(update, training.batch_size)
-            if due["log"] or last or stopping:
-                yield _log(run, learner, "update", meter.values(run))
-            if due["validation"] or last:
-                yield _log(run, learner, "validation", validate(run, learner, loader))
-            if due["sheet"] or last:
-                yield _log(run, learner, "sheet", draw(run, learner))
-            if due["checkpoint"] or last or stopping:
-                yield _log(run, learner, "checkpoint", save(run, learner, meter.seconds()))
+            yield from _records(run, learner, loader, meter, _due(run, update.images_seen, last, stopping))
             meter.resume()
-        if stopping and not last:
+        if stopping:
             yield Record("stopped", learner.update, learner.images_seen)
             return
     yield Record("done", learner.update, learner.images_seen, {"seconds": meter.seconds()})
 
 
-def _due(run: Run, images_seen: int) -> dict[str, bool]:
-    """Say which cadences the update that ended at `images_seen` has reached."""
+def _updates(run: Run, learner: Learner, loader: Loader) -> Iterator[Update]:
+    """Train; a failure is logged with its reason before it goes on to the caller."""
+    try:
+        yield from build.trainer(run.recipe, loader, run.machine).train(learner)
+    except RunFailed as error:
+        if run.machine.is_main:
+            _log(run, learner, "failed", {"reason": str(error)})
+        raise
+
+
+def _records(run: Run, learner: Learner, loader: Loader, meter: "Meter", due: set[str]) -> Iterator[Record]:
+    """Make the records that are due. The checkpoint comes last: a log cut back to it has lost nothing."""
+    if "log" in due:
+        yield _log(run, learner, "update", meter.values(run))
+    if "validation" in due:
+        yield _log(run, learner, "validation", validate(run, learner, loader))
+    if "sheet" in due:
+        yield _log(run, learner, "sheet", draw(run, learner))
+    if "checkpoint" in due:
+        yield _log(run, learner, "checkpoint", save(run, learner, meter.seconds()))
+
+
+def _due(run: Run, images_seen: int, last: bool, stopping: bool) -> set[str]:
+    """Name the cadences that the update which ended at `images_seen` has reached; all at the end of a run."""
     training = run.recipe.training
     before = images_seen - training.batch_size
-    cadences = ("log", "validation", "sheet", "checkpoint")
-    return {what: images_seen // training.every(what) > before // training.every(what) for what in cadences}
+    due = {what for what in CADENCES if images_seen // training.every(what) > before // training.every(what)}
+    return set(CADENCES) if last else due | {"log", "checkpoint"} if stopping else due
 
 
 def _log(run: Run, learner: Learner, kind: str, values: Values) -> Record:

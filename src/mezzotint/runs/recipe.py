@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
@@ -21,6 +21,10 @@ from mezzotint.runs.codecs import CODECS, Identity
 from mezzotint.training.loop import LearningOptions
 
 FAMILIES = Table("family", {"diffusion": Diffusion})
+
+
+Cadence = Literal["log", "validation", "sheet", "checkpoint"]
+CADENCES: tuple[Cadence, ...] = get_args(Cadence)
 
 
 class TrainingOptions(LearningOptions):
@@ -45,7 +49,7 @@ class TrainingOptions(LearningOptions):
     )
     keep_checkpoints: int = Field(default=2, ge=1, description="latest checkpoints kept, besides the best")
 
-    def every(self, what: Literal["log", "checkpoint", "sheet", "validation"]) -> int:
+    def every(self, what: Cadence) -> int:
         """Return the cadence of one kind of record, in images."""
         parts = 200 if what == "log" else 10
         return getattr(self, f"{what}_images") or max(self.images // parts, self.batch_size)

@@ -138,7 +138,7 @@ class Trainer:
                 rate = learner.options.for_phase(phase.name).rate(learner.images_seen, learner.options.images)
                 set_rate(learner.optimizers[phase.name], rate)
                 learner.optimizers[phase.name].step()
-        return _finish(learner, max(norms, key=lambda norm: (not math.isfinite(norm), norm)), parts)
+        return _finish(learner, _largest(norms), parts)
 
     def _chunks(self, learner: Learner) -> list[Batch]:
         """Load this process's chunks of the batch; what is in a chunk depends on its place alone."""
@@ -185,6 +185,11 @@ def _freeze_all_but(module: nn.Module, family: Family) -> None:
 def _clip(module: nn.Module, largest: float | None) -> float:
     """Scale the gradient down to the largest norm allowed; return its norm before."""
     return nn.utils.clip_grad_norm_(module.parameters(), largest or math.inf, foreach=True).item()
+
+
+def _largest(norms: list[float]) -> float:
+    """Return the largest norm, one that isn't finite above all; 0 for an update in which no phase was due."""
+    return max(norms, key=lambda norm: (not math.isfinite(norm), norm), default=0.0)
 
 
 def _finish(learner: Learner, norm: float, parts: dict[str, Tensor]) -> Update:

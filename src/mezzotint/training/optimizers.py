@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
@@ -80,9 +80,11 @@ class OptimizerOptions(Options):
     warmup_images: Count = Field(default=5_000, ge=0, description="images over which the rate rises linearly from 0")
     decay: Annotated[Decay, Choice(DECAYS)] = Field(default=Constant(), description="how the rate falls after that")
 
-    def model_post_init(self, context: object) -> None:
-        """Refuse an unknown optimizer at once."""
-        OPTIMIZERS[self.optimizer]
+    @field_validator("optimizer")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        OPTIMIZERS[value]  # an unknown one is refused at once
+        return value
 
     def rate(self, images_seen: int, images: int) -> float:
         """Return the learning rate of the update that starts at `images_seen` of `images`.

@@ -63,7 +63,7 @@ def existing(path: Path | None, wanted: str) -> Path:
         raise BadInput(f"data.path: {path} can't be read ({error})") from None
     if siblings is None:
         raise BadInput(f"data.path: {path.parent} is not a folder, must be {wanted}")
-    raise BadInput(f"data.path: {path} does not exist, must be {wanted}; in its folder {_few(path.name, siblings)}")
+    raise BadInput(f"data.path: {path} does not exist, must be {wanted}; beside it: {_few(path.name, siblings)}")
 
 
 def _few(name: str, siblings: list[str]) -> str:
