@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-import tiny
 
+import tiny
 from mezzotint.pixels import read_png
 
 LOSSES = (1.65089, 1.616707, 1.581174, 1.508123, 1.467299)
