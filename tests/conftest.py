@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("mezzotint", deadline=None)  # how long an example takes depends on who else is computing
+settings.load_profile("mezzotint")
 
 ROOT = Path(__file__).resolve().parents[1]
 
