@@ -1,14 +1,17 @@
 """Pixels to features and, where it has them, class probabilities: one extractor per file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from mezzotint.evaluation.cache import tensors_hash
+from mezzotint.evaluation.weights import Published, find_weights
 from mezzotint.options import Options
 from mezzotint.registry import Folder
 
@@ -61,3 +64,20 @@ class ExtractorOptions(Options):
     def load(self, labelled: Batches | None, device: torch.device) -> Extractor:
         """Return the extractor, ready on the device; `labelled` is for extractors that learn."""
         raise NotImplementedError(f"{type(self).__name__} must say where its weights come from")
+
+
+class PublishedWeights(ExtractorOptions):
+    """Options of an extractor whose weights somebody has published, and which may be given as a file."""
+
+    weights: Path | None = Field(
+        default=None, description="weights file as published; null: $MEZZOTINT_WEIGHTS, the cache, then its URL"
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{8,64}$",
+        description="leading digits of the file's SHA-256, for weights of your own",
+    )
+
+    def find(self, published: Sequence[Published]) -> Path:
+        """Return the checked weights file."""
+        return find_weights(self.weights, self.sha256, published)

@@ -1,15 +1,13 @@
 """Inception-v3 (2015, converted from TensorFlow by torch-fidelity), 2,048 features: what FID is defined on."""
 
 import io
-from pathlib import Path
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.extractors import Batches, Extractor, ExtractorOptions, Features
-from mezzotint.evaluation.weights import Published, find_weights, read_weights
+from mezzotint.evaluation.extractors import Batches, Extractor, Features, PublishedWeights
+from mezzotint.evaluation.weights import Published, read_weights
 
 PUBLISHED = (
     Published(
@@ -38,22 +36,12 @@ class _Inception(nn.Module):
         return Features(features, logits.softmax(1))
 
 
-class Inception(ExtractorOptions):
+class Inception(PublishedWeights):
     """Inception-v3 as in Heusel et al. 2017: pool features, and probabilities from logits without bias."""
-
-    weights: Path | None = Field(
-        default=None,
-        description="weights file in torch-fidelity's format; null: $MEZZOTINT_WEIGHTS, the cache, the release",
-    )
-    sha256: str | None = Field(
-        default=None,
-        pattern="^[0-9a-f]{8,64}$",
-        description="leading digits of the file's SHA-256, for weights of your own",
-    )
 
     def load(self, labelled: Batches | None, device: torch.device) -> Extractor:
         """Return the extractor with checked weights; `labelled` isn't used."""
-        path = find_weights(self.weights, self.sha256, PUBLISHED)
+        path = self.find(PUBLISHED)
         state = read_weights(path)
         try:
             network = _Inception(state)

@@ -1,16 +1,13 @@
 """SqueezeNet 1.1 (ImageNet) features averaged over the image: a small part of Inception's cost, for monitoring."""
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models import squeezenet1_1
 
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.extractors import Batches, Extractor, ExtractorOptions, Features
-from mezzotint.evaluation.weights import Published, find_weights, read_weights
+from mezzotint.evaluation.extractors import Batches, Extractor, Features, PublishedWeights
+from mezzotint.evaluation.weights import Published, read_weights
 
 PUBLISHED = (
     Published(
@@ -52,22 +49,12 @@ class _Pooled(nn.Module):
         return Features(self.features(inputs).mean((2, 3)), None)
 
 
-class SqueezeNet(ExtractorOptions):
+class SqueezeNet(PublishedWeights):
     """SqueezeNet 1.1 (Iandola et al. 2016), 512 features: its last convolutional layer, averaged over the image."""
-
-    weights: Path | None = Field(
-        default=None,
-        description="weights file, .safetensors or .pth; null: $MEZZOTINT_WEIGHTS, the cache, torchvision's URL",
-    )
-    sha256: str | None = Field(
-        default=None,
-        pattern="^[0-9a-f]{8,64}$",
-        description="leading digits of the file's SHA-256, for weights of your own",
-    )
 
     def load(self, labelled: Batches | None, device: torch.device) -> Extractor:
         """Return the extractor with checked weights; `labelled` isn't used."""
-        path = find_weights(self.weights, self.sha256, PUBLISHED)
+        path = self.find(PUBLISHED)
         state = {key: value for key, value in read_weights(path).items() if not key.startswith("classifier.")}
         network = _Pooled()
         try:
