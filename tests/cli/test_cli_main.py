@@ -90,11 +90,16 @@ def test_unknown_names_are_one_line_and_exit_2(words: list[str], message: str) -
     assert (result.exit_code, result.stderr, result.stdout) == (2, message, "")
 
 
-@pytest.mark.parametrize("words", [["list", "--jsn"], ["data", "verify"], ["doctor", "--device"]])
-def test_wrong_options_exit_2(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["list", "--jsn"], "--json"), (["data", "verify"], "pack"), (["doctor", "--device"], "requires an argument")],
+)
+def test_wrong_options_are_one_line_and_exit_2(words: list[str], message: str) -> None:
     result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 2
-    assert "Error: " in result.stderr
+    assert message in result.stderr
+    assert result.stderr.startswith("mezzotint: ")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.fixture

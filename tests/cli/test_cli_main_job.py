@@ -74,9 +74,11 @@ def test_a_folder_a_sheet_and_an_archive_hold_the_same_pictures(run: Path, tmp_p
 
 def test_pictures_go_to_the_run_unless_told(run: Path) -> None:
     place = Path(done("sample", run, "-n", 4, "--weights", "raw", "--checkpoint", 288).stdout.strip())
-    assert place.name == "sheet.png"
-    assert place.parent.parent == run / "samples"
-    done("sample", run, "-n", 2, "--weights", "raw", "--checkpoint", 288)
+    assert place == run / "samples" / "drawn-raw-288" / "0-to-3" / "sheet.png"
+    before = place.read_bytes()
+    again = Path(done("sample", run, "-n", 4, "--weights", "raw", "--checkpoint", 288, "--steps", 2).stdout.strip())
+    assert again != place, "pictures drawn another way must not replace these"
+    assert place.read_bytes() == before
 
 
 def test_a_label_is_for_all(run: Path, tmp_path: Path) -> None:

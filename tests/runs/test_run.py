@@ -155,8 +155,24 @@ def test_an_environment_that_lacks_something_is_told(begun: Run, tmp_path: Path)
     environment = folder.read_environment()
     del environment["content_hash"]
     folder.environment.write_text(json.dumps(environment))
-    with pytest.raises(BadInput, match=r"environment\.json: lacks content_hash"):
+    with pytest.raises(BadInput, match=r"environment\.json: content_hash: .*required"):
         open_run(folder)
+
+
+@pytest.mark.parametrize(("key", "value"), [("threads", [1]), ("precision", "half"), ("num_classes", -1)])
+def test_a_damaged_environment_is_told(begun: Run, tmp_path: Path, key: str, value: object) -> None:
+    folder = _copy(begun, tmp_path / "copy")
+    folder.environment.write_text(json.dumps(folder.read_environment() | {key: value}))
+    with pytest.raises(BadInput, match=rf"environment\.json: {key}: "):
+        open_run(folder)
+
+
+def test_a_recipe_that_cannot_be_built_is_refused_before_its_images_are_prepared(tmp_path: Path) -> None:
+    missing = ["data.source=parquet", "data.path=missing.parquet"]
+    for change, message in (("data.image_size=12", "network: .*12"), ("sampling.steps=99999", r"sampling\.steps")):
+        with pytest.raises(BadInput, match=message), enter(tmp_path, "bad", "cifar10-ddpm", [*missing, change]):
+            pass
+    assert not (tmp_path / "bad").exists()
 
 
 def test_a_recipe_edited_on_disk_is_told(begun: Run, tmp_path: Path) -> None:

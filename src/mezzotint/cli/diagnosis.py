@@ -1,7 +1,9 @@
 """What this computer offers for training, measured where it is quick to measure, and what will be slow on it."""
 
+import math
 import os
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,8 @@ def convolution_gflops(machine: Machine, dtype: torch.dtype, seconds: float = _S
 def _memory_gib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory / _GIB
+    if sys.platform == "win32":
+        return math.nan  # the standard library can't tell
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
 
 

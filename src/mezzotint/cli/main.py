@@ -9,7 +9,7 @@ command is adding one such file:
         seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     ) -> None:
         \"\"\"Draw pictures from a trained run.\"\"\"
-        from mezzotint.runs.folder import Run  # torch and friends: only here, so that --help stays quick
+        from mezzotint.runs.run import open_run  # torch and friends: only here, so that --help stays quick
         ...
 
 Declared parameters (other than flags) make typer import pydantic, more than a quick command such as `list` may cost. A
@@ -32,6 +32,7 @@ from mezzotint import __version__
 from mezzotint.errors import BadInput, RunFailed, nearest
 
 _COMMANDS = "mezzotint.cli.commands"
+_USAGE_ERROR: Any = typer.BadParameter.__base__  # wrong options and missing arguments; typer keeps its name private
 _Typers = Any  # typer keeps the classes of its contexts, options and commands private
 
 
@@ -101,6 +102,8 @@ class App(CommandFolder):
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
+        except _USAGE_ERROR as error:
+            _stop(error.format_message(), 2)
         except BadInput as error:
             _stop(error, 2)
         except RunFailed as error:

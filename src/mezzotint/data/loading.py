@@ -45,16 +45,8 @@ def divide(pack: Pack, held_out: float) -> tuple[np.ndarray, np.ndarray]:
     return order[:count], np.sort(order[count:])
 
 
-def iterate(
-    pack: Pack, batch_size: int, limit: int | None = None, indices: np.ndarray | None = None
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield pixels uint8 [n, C, H, W] and labels int64 [n] of a pack, or of the given indices, once and in order.
-
-    `limit` takes a random choice of that many, fixed by content: the first ones might all be of one class.
-    """
-    indices = np.arange(len(pack)) if indices is None else indices
-    if limit is not None and limit < len(indices):
-        indices = indices[np.sort(shuffled(len(indices), mix("limit", pack.content_hash), 0, limit))]
+def iterate(pack: Pack, batch_size: int, indices: np.ndarray) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield pixels uint8 [n, C, H, W] and labels int64 [n] or None of a pack's images at the indices, in order."""
     for start in range(0, len(indices), batch_size):
         yield _at(pack, indices[start : start + batch_size])
 

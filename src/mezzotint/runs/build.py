@@ -1,6 +1,7 @@
 """From a recipe to the objects it names: network, family, augmentations, data feed, learner, generator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -13,7 +14,7 @@ from mezzotint.machine import Machine
 from mezzotint.networks import NETWORKS, NetworkShape
 from mezzotint.options import Choice, Options
 from mezzotint.runs.recipe import Recipe, family_class
-from mezzotint.seeds import seed_generators
+from mezzotint.seeds import forked, seed_generators
 from mezzotint.training.loop import Learner, Trainer
 
 
@@ -25,16 +26,36 @@ def family(recipe: Recipe, num_classes: int, machine: Machine) -> Family:
     """Return the recipe's family with freshly drawn weights, on the machine's device and in its memory layout."""
     kind = family_class(recipe.family)
     channels, size = recipe.data.channels, recipe.data.image_size
-    assert channels is not None, "a resolved recipe knows its channels"
+    assert channels is not None, "a resolved recipe knows its channels"  # `open_run` and `check` see to it
     if recipe.family.class_conditional and not num_classes:
         raise BadInput("family.class_conditional: the images have no labels; set it to false")
     classes = num_classes if recipe.family.class_conditional else 0
     shape = NetworkShape(channels, channels, size, classes)
     seed_generators(recipe.seed, "weights")
-    network = _network_class(recipe.network)(recipe.network, shape)
+    with naming("network"):
+        network = _network_class(recipe.network)(recipe.network, shape)
     codec = cast("Codec", recipe.codec)
     built = kind(network, cast("Any", recipe.family), codec, (channels, size, size), shape.num_classes)
     return built.to(machine.device).to(memory_format=machine.memory_format)
+
+
+def check(recipe: Recipe, num_classes: int) -> None:
+    """Raise `BadInput` where a recipe can't be built or can't draw; costs no memory. Open channels count as 3."""
+    whole = recipe.but(data=recipe.data.but(channels=recipe.data.channels or 3))
+    with torch.device("meta"), forked("check"):
+        built = family(whole, num_classes, Machine(torch.device("meta"), "float32", 1))
+    recipe.training.check_phases(built)
+    with naming("sampling"):
+        built.generator(recipe.sampling)
+
+
+@contextmanager
+def naming(part: str) -> Iterator[None]:
+    """Put the recipe's key in front of a complaint about that part of it."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{part}: {error}") from None
 
 
 def augmentation(recipe: Recipe) -> Callable[[Tensor], Tensor]:

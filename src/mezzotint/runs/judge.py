@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from mezzotint.contracts import Generator
+from mezzotint.data.loading import iterate
 from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions, ensure_pack
 from mezzotint.data.sources import SOURCES
@@ -60,9 +61,7 @@ class Packed:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield pixels uint8 [n, C, H, W] and labels int64 [n] or None."""
-        for start in range(0, len(self.indices), BATCH):
-            rows = self.indices[start : start + BATCH]
-            yield self.pack.pixels(rows), self.pack.labels(rows)
+        return iterate(self.pack, BATCH, self.indices)
 
 
 def data_options(text: str, like: DataOptions) -> DataOptions:

@@ -47,7 +47,7 @@ class TrainingOptions(LearningOptions):
     validation_size: int = Field(
         default=512, ge=1, description="most held-out images a validation loss is averaged over"
     )
-    keep_checkpoints: int = Field(default=2, ge=1, description="latest checkpoints kept, besides the best")
+    keep_checkpoints: int = Field(default=2, ge=1, description="latest checkpoints kept")
 
     def every(self, what: Cadence) -> int:
         """Return the cadence of one kind of record, in images."""

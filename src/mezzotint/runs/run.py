@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import ConfigDict, Field
 
 from mezzotint.contracts import Family, Generator
 from mezzotint.data.loading import Loader
@@ -13,15 +15,30 @@ from mezzotint.data.prepare import DataOptions, ensure_pack
 from mezzotint.data.prepare import Progress as PrepareProgress
 from mezzotint.errors import BadInput
 from mezzotint.machine import Machine
-from mezzotint.options import Tree, override, parse, read_yaml, write_yaml
+from mezzotint.options import Options, Tree, override, parse, read_yaml, write_yaml
 from mezzotint.runs import build, checkpoint, recipe
 from mezzotint.runs.budget import plan
 from mezzotint.runs.folder import RunFolder, check_name
 from mezzotint.runs.recipe import Recipe
+from mezzotint.seeds import mix
 
 OnProgress = Callable[[PrepareProgress], None]
 
 _CHANGEABLE = ("sampling", "evaluation")
+
+
+class Environment(Options):
+    """What a run was created on and from: `environment.json`, as far as resuming needs it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # it also says which hardware and versions, for people
+
+    recipe: str = Field(description="name of the recipe it was made from")
+    device: str = Field(description="where it computes")
+    precision: Literal["float32", "bfloat16"] = Field(description="number type of its networks")
+    threads: int = Field(ge=1, description="processor threads")
+    num_classes: int = Field(ge=0, description="classes of its images, 0 without labels")
+    train_images: int = Field(ge=1, description="images it learns from, the held-out ones aside")
+    content_hash: str = Field(description="digest of its images")
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,13 @@ class Run:
         build.load_weights(drawn, checkpoint.load_weights(path, weights))
         return drawn.generator(self.changed(assignments).sampling)
 
+    def drawn_folder(self, which: str, weights: str, assignments: Sequence[str], label: int | None) -> Path:
+        """Return where pictures go that were drawn this way: another checkpoint or option, another folder."""
+        images_seen = checkpoint.find(self.folder.checkpoints, which).name
+        ways = [*assignments, *([] if label is None else [f"label {label}"])]
+        digest = f"-{mix(*ways):016x}"[:9] if ways else ""
+        return self.folder.samples / f"drawn-{weights}-{images_seen}{digest}"
+
     def changed(self, assignments: Sequence[str]) -> Recipe:
         """Return this run's recipe drawn or judged in another way; nothing on disk changes.
 
@@ -80,23 +104,19 @@ def drawing_overrides(sampler: str | None, steps: int | None) -> list[str]:
 def open_run(folder: RunFolder, device: str | None = None) -> Run:
     """Open an existing run on the machine choices it was created with (`device` may move it)."""
     resolved = parse(Recipe, read_yaml(folder.recipe), where=f"{folder.recipe}:")
+    if resolved.data.channels is None:
+        raise BadInput(f"{folder.recipe}: data.channels is not set; a run's own recipe says 1 or 3")
     environment = _environment(folder)
     machine = Machine.detect(
-        device=environment["device"] if device in (None, "auto") else device,
-        precision=environment["precision"],
-        threads=environment["threads"],
+        device=environment.device if device in (None, "auto") else device,
+        precision=environment.precision,
+        threads=environment.threads,
     ).prepare()
-    return Run(folder, resolved, machine, environment["num_classes"], environment["content_hash"])
+    return Run(folder, resolved, machine, environment.num_classes, environment.content_hash)
 
 
-def _environment(folder: RunFolder) -> dict[str, Any]:
-    environment = folder.read_environment()
-    missing = {"recipe", "device", "precision", "threads", "num_classes", "train_images", "content_hash"} - set(
-        environment
-    )
-    if missing:
-        raise BadInput(f"{folder.environment}: lacks {', '.join(sorted(missing))}; the run can't be opened without it")
-    return environment
+def _environment(folder: RunFolder) -> Environment:
+    return parse(Environment, folder.read_environment(), where=f"{folder.environment}:")
 
 
 @contextmanager
@@ -124,7 +144,8 @@ def enter(
         yield open_run(folder, device)
         return
     if not folder.exists:
-        recipe.read(recipe_name, assignments)  # refuse a wrong recipe before anything is on disk
+        _, checked = recipe.read(recipe_name, assignments)
+        build.check(checked, num_classes=1)  # refuse a wrong recipe before anything is prepared or on disk
         folder = RunFolder.create(runs, called)
     with folder.lock():
         if folder.exists:
@@ -149,11 +170,11 @@ def _nothing_left_on_failure(folder: RunFolder) -> Iterator[None]:
 def _check_same(run: Run, name: str, assignments: Sequence[str]) -> None:
     """Refuse to resume a run under another recipe or other options than it was created with."""
     environment = _environment(run.folder)
-    if environment["recipe"] != name:
-        made_from = environment["recipe"]
+    if environment.recipe != name:
+        made_from = environment.recipe
         raise BadInput(f"run {run.folder.path} was made from {made_from}, not {name}; give --name for a new run")
     then = run.recipe.tree()
-    asked = _resolve(override(then, assignments), name, run.recipe.data.channels, environment["train_images"])
+    asked = _resolve(override(then, assignments), name, run.recipe.data.channels, environment.train_images)
     difference = _difference(then, asked.tree())
     if difference:
         raise BadInput(f"run {run.folder.path} was made with {difference}; give --name for a new run")
@@ -186,7 +207,7 @@ def _create(
     pack = ensure_pack(checked.data, on_progress)
     loader = Loader(pack, checked.seed, checked.data.held_out)
     resolved = _resolve(tree, name, pack.channels, len(loader.train_indices))
-    build.learner(resolved, pack.num_classes, machine).family.generator(resolved.sampling)  # refuse what can't be built
+    build.check(resolved, pack.num_classes)  # again: now its channels and classes are known
     if deadline is not None:
         resolved = plan(resolved, loader, machine, pack.num_classes, deadline)
     facts = {"recipe": Path(name).stem, "num_classes": pack.num_classes, "train_images": len(loader.train_indices)}

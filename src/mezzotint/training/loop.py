@@ -51,6 +51,12 @@ class LearningOptions(OptimizerOptions):
     )
     phases: Mapping[str, PhaseOptions] = Field(default={}, description="what differs for one phase, by its name")
 
+    def check_phases(self, family: Family) -> None:
+        """Raise `BadInput` where options name a phase that the family doesn't have."""
+        known = [phase.name for phase in family.phases()]
+        for name in self.phases.keys() - set(known):
+            raise BadInput(f"training.phases: unknown phase {name!r}: {nearest(name, known)}")
+
     def for_phase(self, name: str) -> OptimizerOptions:
         """Return the optimizer's options with one phase's own rates put in."""
         own = self.phases.get(name)
@@ -74,10 +80,8 @@ class Learner:
     @classmethod
     def start(cls, family: Family, options: LearningOptions) -> "Learner":
         """Return a learner before its first update."""
-        phases = {phase.name: phase for phase in family.phases()}
-        for name in options.phases.keys() - phases.keys():
-            raise BadInput(f"training.phases: unknown phase {name!r}: {nearest(name, phases)}")
-        optimizers = {name: build(options.for_phase(name), phase.module) for name, phase in phases.items()}
+        options.check_phases(family)
+        optimizers = {p.name: build(options.for_phase(p.name), p.module) for p in family.phases()}
         return cls(family, options, Ema(family, options.ema_halflife_images, options.ema_warmup), optimizers)
 
     def counters(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ def command(
     sampler: Annotated[str | None, typer.Option(help="See `mezzotint list samplers`.")] = None,
     steps: Annotated[int | None, typer.Option(help="Moves from noise to picture.")] = None,
     weights: Annotated[Literal["ema", "raw"], typer.Option(help="ema (averaged) or raw.")] = "ema",
-    checkpoint: Annotated[str, typer.Option(help="last, best, or a number of images seen.")] = "last",
+    checkpoint: Annotated[str, typer.Option(help="last, or a number of images seen.")] = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON score a line.")] = False,
 ) -> None:

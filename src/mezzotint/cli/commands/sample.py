@@ -17,7 +17,7 @@ def command(
     sampler: Annotated[str | None, typer.Option(help="See `mezzotint list samplers`.")] = None,
     steps: Annotated[int | None, typer.Option(help="Moves from noise to picture.")] = None,
     weights: Annotated[Literal["ema", "raw"], typer.Option(help="ema (averaged) or raw.")] = "ema",
-    checkpoint: Annotated[str, typer.Option(help="last, best, or a number of images seen.")] = "last",
+    checkpoint: Annotated[str, typer.Option(help="last, or a number of images seen.")] = "last",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures drawn at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto (where it was trained), cpu, cuda, mps.")] = "auto",
     out: Annotated[
@@ -32,10 +32,13 @@ def command(
     from mezzotint.runs.run import drawing_overrides, open_run
 
     opened = open_run(RunFolder.open(run), device)
-    generator = opened.generator(checkpoint, weights, [*drawing_overrides(sampler, steps), *(overrides or ())])
+    changes = [*drawing_overrides(sampler, steps), *(overrides or ())]
+    generator = opened.generator(checkpoint, weights, changes)
     seeds = range(seed, seed + count)
     destination = check_destination(
-        out or opened.folder.samples / f"drawn-{weights}-{checkpoint}-{seed}-to-{seeds[-1]}", seeds
+        out
+        or opened.folder.samples / opened.drawn_folder(checkpoint, weights, changes, label) / f"{seed}-to-{seeds[-1]}",
+        seeds,
     )
     labels = None if label is None else [label] * count
     with Progress("sample", count) as progress, opened.machine.autocast():
