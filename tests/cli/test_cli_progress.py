@@ -79,6 +79,18 @@ def test_a_resumed_run_counts_its_pace_from_where_it_was(capsys: pytest.CaptureF
     assert lines(capsys) == ["train: 1,100/2,000 images, 10 images/s, 1:30 left"]
 
 
+def test_another_pass_has_a_pace_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with Progress("evaluate", 1000, clock=clock) as progress:
+        clock.now += 1
+        progress.update(1000, "reference")
+        clock.now += 1
+        progress.update(0, "generated")
+        clock.now += 10
+        progress.update(200, "generated")
+    assert lines(capsys)[-1] == "evaluate: 200/1,000 images, 20 images/s, 0:40 left, generated"
+
+
 def test_unknown_total(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with Progress("prepare", None, clock=clock) as progress:

@@ -146,6 +146,8 @@ class Progress:
 
     def update(self, done: int, text: str = "", *, total: int | None = None) -> None:
         """Say how much is done in all, a few words such as `loss 0.031`, and the total once it is known."""
+        if done < self.done:  # another pass has begun
+            self._pace = Pace(done, self._clock())
         self.done = done
         self._view.total = total or self._view.total
         self._pace.mark(done, self._clock())
