@@ -42,7 +42,8 @@ def test_its_commands_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for i in range(24):
         kind = tmp_path / "my-pictures" / ("light" if i % 2 else "dark")
         kind.mkdir(parents=True, exist_ok=True)
-        Image.effect_noise((40 + i, 48), 60 + i).convert("RGB").save(kind / f"{i}.jpg")
+        planes = [Image.effect_noise((40 + i, 48), 60 + i + plane) for plane in range(3)]
+        Image.merge("RGB", planes).save(kind / f"{i}.jpg")
     commands = _commands()
     assert len(commands) >= 10, "the README's command blocks were not found"
     for command in commands:

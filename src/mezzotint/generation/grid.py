@@ -33,3 +33,8 @@ def grid(pixels: Tensor, columns: int | None = None, gap: int = 2, scale: int | 
     table = cells.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4)  # [C, rows, H, columns, W]
     sheet = table.flatten(3, 4).flatten(1, 2)
     return torch.nn.functional.pad(sheet, (0, gap, 0, gap), value=_WHITE)
+
+
+def class_columns(num_classes: int, count: int) -> int | None:
+    """Return a sheet's columns: one per class where a row holds them all, else None (as square as it gets)."""
+    return num_classes if 2 <= num_classes <= min(count, 16) else None

@@ -47,8 +47,8 @@ def _name(seed: int) -> str:
     return f"{seed:06d}.png"
 
 
-def saved(batches: Iterable[Drawn], out: Path) -> Iterator[Drawn]:
-    """Hand the batches through while writing them; sheet and .npz appear when the last has come."""
+def saved(batches: Iterable[Drawn], out: Path, columns: int | None = None) -> Iterator[Drawn]:
+    """Hand the batches through while writing them; sheet (of so many columns) and .npz appear after the last."""
     kept: list[Drawn] = []
     count = 0
     for batch in batches:
@@ -60,15 +60,15 @@ def saved(batches: Iterable[Drawn], out: Path) -> Iterator[Drawn]:
         count += len(batch.seeds)
         yield batch
     if kept:
-        _write_whole(kept, out)
+        _write_whole(kept, out, columns)
 
 
-def _write_whole(batches: list[Drawn], out: Path) -> None:
+def _write_whole(batches: list[Drawn], out: Path, columns: int | None) -> None:
     pixels = torch.cat([batch.pixels for batch in batches])
     if out.suffix == ".npz":
         _write_npz(batches, pixels, out)
     else:
-        write_png(out if out.suffix else out / SHEET, grid(pixels[:SHEET_SIZE]))
+        write_png(out if out.suffix else out / SHEET, grid(pixels[:SHEET_SIZE], columns))
 
 
 def _write_npz(batches: list[Drawn], pixels: torch.Tensor, out: Path) -> None:

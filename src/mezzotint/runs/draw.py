@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from mezzotint.contracts import Family, Generator
-from mezzotint.generation.grid import grid
+from mezzotint.contracts import Family
+from mezzotint.generation.grid import class_columns, grid
 from mezzotint.generation.stream import stream
 from mezzotint.machine import Machine
 from mezzotint.runs.recipe import Recipe
@@ -21,9 +21,4 @@ def draw_sheet(family: Family, recipe: Recipe, machine: Machine, count: int) -> 
     with forked(recipe.seed, "sheet"), machine.autocast():
         drawn = list(stream(generator, range(count), batch_size=BATCH, device=machine.device))
     family.train(was_training)
-    return grid(torch.cat([batch.pixels for batch in drawn]), columns(generator, count))
-
-
-def columns(generator: Generator, count: int) -> int | None:
-    """Return a sheet's columns: one per class where a row holds them all, else None (as square as it gets)."""
-    return generator.num_classes if 2 <= generator.num_classes <= min(count, 16) else None
+    return grid(torch.cat([batch.pixels for batch in drawn]), class_columns(generator.num_classes, count))

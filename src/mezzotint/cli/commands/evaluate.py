@@ -32,9 +32,11 @@ def command(
     protocols = protocol or ()
     scores = judge(target, against, protocols, which=checkpoint, weights=weights, changes=changes, device=device)
     with Progress("evaluate", None) as progress:
-        for found in scores:
-            if isinstance(found, Score):
-                text = json.dumps(found.to_json()) if as_json else "\n".join(lines(found))
-                typer.echo(text)
+        found = []
+        for record in scores:
+            if isinstance(record, Score):
+                found.append(record)
             else:
-                progress.update(found.done, found.what, total=found.total)
+                progress.update(record.done, record.what, total=record.total)
+    for score in found:
+        typer.echo(json.dumps(score.to_json()) if as_json else "\n".join(lines(score)))

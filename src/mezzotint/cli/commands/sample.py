@@ -26,6 +26,7 @@ def command(
 ) -> None:
     """Draw pictures from a run: picture k depends on seed k alone."""
     from mezzotint.cli.progress import Progress
+    from mezzotint.generation.grid import class_columns
     from mezzotint.generation.saving import SHEET, check_destination, saved
     from mezzotint.generation.stream import stream
     from mezzotint.runs.folder import RunFolder
@@ -41,8 +42,9 @@ def command(
         seeds,
     )
     labels = None if label is None else [label] * count
+    columns = class_columns(generator.num_classes, count) if label is None else None
     with Progress("sample", count) as progress, opened.machine.autocast():
         drawn = stream(generator, seeds, batch_size=batch_size, device=opened.machine.device, labels=labels)
-        for batch in saved(drawn, destination):
+        for batch in saved(drawn, destination, columns):
             progress.advance(len(batch.seeds))
     typer.echo(str(destination if destination.suffix else destination / SHEET))
