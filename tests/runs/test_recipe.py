@@ -6,7 +6,7 @@ import pytest
 
 from mezzotint.errors import BadInput
 from mezzotint.options import parse, write_yaml
-from mezzotint.runs import recipe
+from mezzotint.runs import build, recipe
 from mezzotint.runs.recipe import Recipe
 
 
@@ -14,6 +14,12 @@ from mezzotint.runs.recipe import Recipe
 def test_shipped_recipes_parse_and_round_trip(name: str) -> None:
     _, checked = recipe.read(name)
     assert parse(Recipe, checked.tree()) == checked
+
+
+@pytest.mark.parametrize("name", recipe.shipped())
+def test_shipped_recipes_can_be_built_and_can_draw(name: str) -> None:
+    _, checked = recipe.read(name)
+    build.check(checked, num_classes=10)
 
 
 @pytest.mark.parametrize("name", recipe.shipped())
