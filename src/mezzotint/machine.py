@@ -103,6 +103,12 @@ class Machine:
         if self.world > 1:
             dist.barrier()
 
+    def part(self) -> None:
+        """End the company of processes once all have come here: one that exits before breaks the others' work."""
+        if self.world > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+
     def agree(self, flag: bool) -> bool:
         """Return whether any process raised the flag, so that all of them do the same next."""
         if self.world == 1:

@@ -142,6 +142,7 @@ def enter(
     if not machine.is_main:
         machine.prepare().wait()
         yield open_run(folder, device)
+        machine.part()
         return
     if not folder.exists:
         _, checked = recipe.read(recipe_name, assignments)
@@ -156,6 +157,7 @@ def enter(
                 run = _create(folder, recipe_name, assignments, device, deadline, on_progress)
         run.machine.wait()  # the other processes open what is there now
         yield run
+        run.machine.part()
 
 
 @contextmanager
