@@ -166,7 +166,7 @@ def test_the_lock_is_free_after_an_error_inside(run: RunFolder) -> None:
 
 def test_a_lock_file_of_a_dead_process_or_of_garbage_is_no_hindrance(run: RunFolder) -> None:
     (run.path / ".lock").write_bytes(b'{"pid": 1, "host": "elsewhere"}' * 200)
-    with run.lock():
+    with run.lock(), pytest.raises(BadInput, match=f"in use by process {os.getpid()} on"), run.lock():
         pass
 
 
