@@ -4,12 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test check format clean
+MEASURABLE := .venv/.installed-bench
+WRITE ?=
+
+.PHONY: help demo test check bench bench-quality format clean
 
 help:
 	@echo "make demo     install, train on handwritten digits, draw a sheet of them, score it (a few minutes)"
 	@echo "make test     install, run the tests"
 	@echo "make check    formatting, lint, types, import directions"
+	@echo "make bench    measure speed against other tools (a quarter of an hour; WRITE=--write updates benchmarks/*.md)"
+	@echo "make bench-quality   repeat the trainings of a few minutes and score them (half an hour)"
 	@echo "make format   put every file into the house format"
 	@echo "make clean    remove caches, .venv, and the demo's run and samples"
 
@@ -39,6 +44,22 @@ check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# The peers that benchmarks compare with, and what plots them.
+$(MEASURABLE): $(INSTALLED)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[dev,bench]'
+	@touch $@
+
+bench: $(MEASURABLE)
+	$(BIN)/python benchmarks/training_speed.py --rounds 3 $(WRITE)
+	$(BIN)/python benchmarks/sampling_speed.py --rounds 3 $(WRITE)
+	$(BIN)/python benchmarks/startup.py --rounds 5 $(WRITE)
+	$(BIN)/python benchmarks/scaling.py --rounds 3 $(WRITE)
+	$(BIN)/python benchmarks/inception_speed.py $(WRITE)
+	$(BIN)/python benchmarks/metrics_speed.py $(WRITE)
+
+bench-quality: $(MEASURABLE)
+	$(BIN)/python benchmarks/quality.py $(WRITE)
 
 format: $(INSTALLED)
 	$(BIN)/ruff format

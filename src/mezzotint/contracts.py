@@ -8,7 +8,7 @@ sigma    [N], standard deviation of the noise in units of codes: x = x0 + sigma 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pydantic import Field
@@ -36,8 +36,15 @@ class Noise(Protocol):
 class Generator(Protocol):
     """A map from a standard normal latent to images. Seeds, grids, interpolation and metrics rest on it alone."""
 
-    latent_shape: tuple[int, ...]
-    num_classes: int
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one image's latent."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes it can be asked for, 0 without."""
+        ...
 
     def decode(self, latent: Tensor, labels: Tensor | None, noise: Noise) -> Tensor:
         """Latent [N, *latent_shape], labels int64 [N] or None -> images [N, C, H, W]."""
@@ -67,13 +74,23 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One chunk of training data on the device, and the moment it belongs to."""
+    """One chunk of training data on the device, and the moment it belongs to.
+
+    `drawn` holds what a phase drew for it (sigma, noise, latents ...), row i for image i.
+    """
 
     images: Tensor
     labels: Tensor | None
     augmentation: Tensor | None
     update: int
     images_seen: int
+    drawn: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Return images start..stop with all that belongs to them."""
+        labels, augmentation = (None if rows is None else rows[start:stop] for rows in (self.labels, self.augmentation))
+        drawn = {name: rows[start:stop] for name, rows in self.drawn.items()}
+        return replace(self, images=self.images[start:stop], labels=labels, augmentation=augmentation, drawn=drawn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +103,17 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One way a family learns: minimise `loss` over `module`'s parameters, every `every` updates."""
+    """One way a family learns: minimise `loss` over `module`'s parameters, every `every` updates.
+
+    A phase whose loss is a mean over rows may say `draw`: it puts into `batch.drawn` all that `loss` would draw itself
+    (dropout aside), so that `loss(draw(batch))` equals `loss(batch)` and a chunk too large for memory runs in slices.
+    """
 
     name: str
     module: nn.Module
     loss: Callable[[Batch], Loss]
     every: int = 1
+    draw: Callable[[Batch], Batch] | None = None
 
 
 class FamilyOptions(Options):

@@ -132,7 +132,7 @@ def recover_all(folder: Path) -> None:
         if unfinished.is_dir():
             recover(folder / unfinished.name.partition("-")[2])
         else:
-            unfinished.unlink()
+            unfinished.unlink(missing_ok=True)  # the folder it belonged to may just have taken it away
 
 
 def _unfinished(path: Path) -> tuple[Path, Path]:

@@ -2,19 +2,27 @@
 
 import os
 import platform
+import shutil
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
-from mezzotint.errors import BadInput, nearest
+from mezzotint.disk import home
+from mezzotint.errors import BadInput, RunFailed, nearest
 
-_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+_T = TypeVar("_T")
+COMPILED_IN = "TORCHINDUCTOR_CACHE_DIR"
+_USERS_PLACE = os.environ.get(COMPILED_IN)  # asked here: torch sets it to a temporary folder once it compiles anything
+_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def _devices() -> list[str]:
@@ -37,14 +45,92 @@ def _pick_device(name: str) -> torch.device:
 
 
 def _precision_rule(device: torch.device) -> str:
-    """bfloat16 where matrix products in it have hardware of their own, else float32."""
+    """bfloat16 where matrix products in it have hardware of their own, else float16 by the same rule, else float32."""
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return "bfloat16"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
+        return "float16"  # tensor cores before Ampere: Volta, Turing
     if device.type == "cpu":
         found = torch.cpu.get_capabilities()
         if found.get("avx512_bf16") or found.get("amx_bf16"):
             return "bfloat16"
     return "float32"
+
+
+def _processor() -> str:
+    """Name of the processor as its maker calls it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _number(path: Path) -> int | None:
+    """The number that a file of the kernel holds; None without one (absent, or `max`)."""
+    try:
+        return int(path.read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _available_bytes() -> int | None:
+    """Main memory that can be had without swapping: what Linux says; elsewhere half of all there is."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if sys.platform != "win32" else None
+
+
+def _group_bytes(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What is left of the memory that this process's container may use; None without a limit."""
+    for limit, used, details, cached in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+    ):
+        most, now = _number(root / limit), _number(root / used)
+        if most is not None and now is not None:
+            return max(most - max(now - _cached_bytes(root / details, cached), 0), 0)
+    return None
+
+
+def _cached_bytes(details: Path, name: str) -> int:
+    """Contents of files that a container's use counts, and that the kernel drops when memory is wanted."""
+    lines = details.read_text("ascii").splitlines() if details.exists() else []
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0)
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "bad_alloc")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: torch's own on CUDA and MPS, its CPU allocator's, Python's."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error).lower()
+    told = isinstance(error, RunFailed)  # already one clear line
+    return isinstance(error, RuntimeError) and not told and any(words in said for words in _NO_MEMORY)
+
+
+@contextmanager
+def memory_told(what: str, remedy: str) -> Iterator[None]:
+    """Turn memory that ran out within the block into `RunFailed`: what was being done, and what helps."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise RunFailed(f"{what}: out of memory; {remedy}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """Whether training compiles its network, and why: decided once, when a run is created."""
+
+    on: bool = False
+    because: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,10 +142,11 @@ class Machine:
     threads: int
     rank: int = 0
     world: int = 1
+    compilation: Compilation = Compilation()
 
     @classmethod
     def detect(cls, device: str = "auto", precision: str = "auto", threads: int | None = None) -> "Machine":
-        """Choose by rule; `device`, `precision` (float32, bfloat16) and `threads` may be fixed by the caller."""
+        """Choose by rule; `device`, `precision` (see `_PRECISIONS`) and `threads` may be fixed by the caller."""
         chosen = _pick_device(device)
         if precision != "auto" and precision not in _PRECISIONS:
             raise BadInput(f"precision {precision!r}: {nearest(precision, ['auto', *_PRECISIONS])}")
@@ -83,6 +170,30 @@ class Machine:
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
         return self
 
+    def compiler_lacks(self) -> str | None:
+        """Return what `torch.compile` lacks on this machine; None where it has all it needs."""
+        if self.device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl"))):
+            return "a C++ compiler (g++)"
+        if self.device.type == "cuda" and find_spec("triton") is None:
+            return "the package triton"
+        return None
+
+    def compile(self, network: nn.Module) -> None:
+        """Compile a network in place if this run does so; its parameters keep their names, its copies are plain.
+
+        What was compiled is kept in `$MEZZOTINT_HOME/compiled`, so the next process needs less time for it.
+        """
+        if not self.compilation.on:
+            return
+        if lacking := self.compiler_lacks():
+            raise BadInput(f"this run compiles its network, which needs {lacking}; training.compile=off in a new run")
+        os.environ[COMPILED_IN] = _USERS_PLACE or str(home() / "compiled")
+        network.compile(dynamic=False)
+
+    def plainly(self) -> AbstractContextManager[object]:
+        """Return the context in which a compiled network runs as written: for looks between updates, in other sizes."""
+        return torch.compiler.set_stance("force_eager") if self.compilation.on else nullcontext()
+
     @property
     def is_main(self) -> bool:
         """Whether this process writes files and talks."""
@@ -97,6 +208,16 @@ class Machine:
         """Return the context in which networks run: mixed precision, or nothing for float32."""
         dtype = _PRECISIONS[self.precision]
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+    def lighten(self, module: nn.Module) -> None:
+        """Cast the weights of convolutions and linear layers, once, to the type `autocast` casts them to at each call.
+
+        For networks that only draw: the same images to the bit, without a copy of the weights per call.
+        """
+        dtype = _PRECISIONS[self.precision]
+        for part in module.modules():
+            if dtype is not None and isinstance(part, nn.Conv2d | nn.Linear):
+                part.to(dtype)
 
     def wait(self) -> None:
         """Wait for the other processes to come here too."""
@@ -123,6 +244,33 @@ class Machine:
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
+    def gather(self, value: _T) -> list[_T]:
+        """Return every process's value, in the order of their ranks."""
+        if self.world == 1:
+            return [value]
+        values: list[_T] = [value] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def alone(self) -> "Machine":
+        """Return the same choices for work that this process does without the others."""
+        return replace(self, rank=0, world=1)
+
+    def free_bytes(self) -> int | None:
+        """Return the memory that a program could still take here, in bytes; None where the system doesn't tell."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            return free + torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        if self.device.type == "mps":
+            return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        found = [value for value in (_available_bytes(), _group_bytes()) if value is not None]
+        return min(found, default=None)
+
+    def release(self) -> None:
+        """Give memory that torch keeps for later back to the device."""
+        if self.device.type != "cpu" and torch.accelerator.is_available():
+            torch.accelerator.empty_cache()
+
     def memory_bytes(self) -> int:
         """Return the most memory used so far: on the device where it counts its own, else by this process."""
         if self.device.type == "cuda":
@@ -136,14 +284,16 @@ class Machine:
 
     def environment(self) -> dict[str, str | int]:
         """Describe hardware, choices and versions, as recorded in `environment.json`."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.processor()
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _processor()
         packages = ("mezzotint", "torch", "torchvision", "numpy")
         return {
             "device": str(self.device),
-            "hardware": name or platform.machine(),
+            "hardware": name,
             "precision": self.precision,
             "threads": self.threads,
             "processes": self.world,
+            "compiled": self.compilation.on,
+            "compiled_because": self.compilation.because,
             "platform": platform.platform(),
             "python": platform.python_version(),
             **{package: version(package) for package in packages},

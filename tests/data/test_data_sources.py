@@ -145,3 +145,20 @@ def test_parquet_refuses_a_damaged_schema(tmp_path):
     pq.write_table(bad, tmp_path / "bad.parquet")
     with pytest.raises(BadInput, match="damaged `huggingface` schema"):
         Parquet().open(tmp_path / "bad.parquet", "train")
+
+
+def test_parquet_reads_what_the_datasets_library_writes(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["cat", "dog"])})
+    rows = {"picture": [{"bytes": b"a", "path": None}, {"bytes": b"b", "path": None}], "kind": [1, 0]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "written.parquet")
+    listing = Parquet().open(tmp_path / "written.parquet", "train")
+    assert listing.class_names == ("cat", "dog")
+    assert [(item.content, item.label) for item in items(listing, 0, 1)] == [(b"a", 1), (b"b", 0)]
+
+
+def test_parquet_passes_over_rows_that_nobody_chose(tmp_path):
+    images = [{"bytes": b"%d" % row, "path": None} for row in range(600)]
+    pq.write_table(pa.table({"image": images, "label": [0] * 600}), tmp_path / "one-group.parquet")
+    listing = Parquet().open(tmp_path / "one-group.parquet", "train")
+    assert [item.content for item in items(listing, 3, 599)] == [b"3", b"599"]

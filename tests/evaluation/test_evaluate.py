@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.evaluate import Score, evaluate
+from mezzotint.evaluation.evaluate import evaluate
 from mezzotint.evaluation.extractors import Extractor, Features
 from mezzotint.evaluation.extractors.squeezenet import SqueezeNet
-from mezzotint.evaluation.identity import ImageSet, Keys, fingerprint
+from mezzotint.evaluation.identity import ImageSet, Keys, digests, fingerprint
 from mezzotint.evaluation.metrics.frechet import frechet_distance
-from mezzotint.evaluation.statistics import Moments, Progress, accumulate, reference_features
+from mezzotint.evaluation.passes import Progress, accumulate, reference_features
+from mezzotint.evaluation.score import Floor, Score
+from mezzotint.evaluation.statistics import Moments
 
 CPU = torch.device("cpu")
 
@@ -51,6 +53,11 @@ def scores(*args, **options):
     return [record for record in evaluate(*args, **options) if isinstance(record, Score)]
 
 
+def floor(score) -> Floor:
+    assert score.floor is not None
+    return score.floor
+
+
 def value(score):
     return score.values["frechet"].value
 
@@ -63,33 +70,32 @@ def test_progress_then_a_score_that_says_what_it_was_measured_on(means):
     assert [p.done for p in passes if p.what == "generated"] == [10, 20, 30]
     assert isinstance(score, Score)
     assert (score.protocol, score.count, score.reference_count) == ("fd-squeezenet-30", 30, 100)
-    assert score.reference_fingerprint == fingerprint(Keys().of(reference))
+    assert score.reference_fingerprint == fingerprint(Keys().told_apart(digests(reference)))
     assert score.image_size == (8, 8)
-    expected = frechet_distance(
-        *(Moments.of(means(p).features) for p in (generated[:30], reference)),
-    )[0]
+    known, real = (Moments.of(means(p).features) for p in (generated[:30], reference))
+    expected = frechet_distance(known, real)[0]
     assert value(score) == pytest.approx(expected, rel=1e-6)
     tree = json.loads(json.dumps(score.to_json()))
     assert tree["values"]["frechet"].keys() == {"value", "error"}
-    assert tree["floor"]["values"]["frechet"]["value"] == score.floor.values["frechet"].value
+    assert tree["floor"]["values"]["frechet"]["value"] == floor(score).values["frechet"].value
 
 
 def test_floor_is_held_out_images_at_the_same_n(means):
     generated, reference, held_out = images(1, 40), images(2, 100), images(3, 60)
     (score,) = scores(batches(generated), batches(reference), ["fd-squeezenet-40"], held_out=batches(held_out))
-    assert (score.floor.source, score.floor.count, score.floor.reference_count) == ("held-out", 40, 100)
+    assert (floor(score).source, floor(score).count, floor(score).reference_count) == ("held-out", 40, 100)
     assert score.warning is None
     # The floor is what those images score as if they had been generated.
     chosen = ImageSet.of(batches(held_out), "held-out").first(40)
     (again,) = scores(chosen, batches(reference), ["fd-squeezenet-40"])
-    assert value(again) == pytest.approx(score.floor.values["frechet"].value, rel=1e-9)
+    assert value(again) == pytest.approx(floor(score).values["frechet"].value, rel=1e-9)
 
 
 def test_held_out_images_of_the_reference_are_not_in_the_floor(means):
     reference, held_out = images(2, 100), images(3, 60)
-    known, overlapping = images(1, 40), torch.cat([reference[:50], held_out])
+    known, overlapping = images(1, 40), torch.cat([reference[:50], held_out, reference[:20]])  # some even twice
     apart, mixed, inside = (
-        scores(batches(known), batches(reference), ["fd-squeezenet-40"], held_out=batches(others))[0].floor
+        floor(scores(batches(known), batches(reference), ["fd-squeezenet-40"], held_out=batches(others))[0])
         for others in (held_out, overlapping, reference[:50])
     )
     assert mixed == apart
@@ -100,15 +106,15 @@ def test_floor_of_few_held_out_images_says_so(means):
     (score,) = scores(
         batches(images(1, 40)), batches(images(2, 100)), ["fd-squeezenet-40"], held_out=batches(images(3, 15))
     )
-    assert score.floor.count == 15
+    assert floor(score).count == 15
     assert "floor is of 15 real images" in str(score.warning)
 
 
 def test_floor_without_held_out_images_is_of_disjoint_halves(means):
     (score,) = scores(batches(images(1, 80)), batches(images(2, 100)), ["fd-squeezenet-80"])
-    assert (score.floor.source, score.floor.count, score.floor.reference_count) == ("halves", 50, 50)
+    assert (floor(score).source, floor(score).count, floor(score).reference_count) == ("halves", 50, 50)
     (score,) = scores(batches(images(1, 80)), batches(images(2, 100)), ["fd-squeezenet-30"])
-    assert (score.floor.count, score.floor.reference_count) == (30, 70)
+    assert (floor(score).count, floor(score).reference_count) == (30, 70)
     assert "the floor is against 70 reference images, the score against 100" in str(score.warning)
 
 
@@ -178,7 +184,7 @@ def test_classifier_learns_from_a_part_that_is_not_reference():
     reference = images(2, 120) // 2 + (labels * 100).to(torch.uint8).view(-1, 1, 1, 1)
     given = {"generated": batches(images(1, 30)), "reference": batches(reference, 10, labels)}
     (score,) = scores(**given, protocols=["fd-classifier-30"])
-    keys = Keys().of(reference)
+    keys = Keys().told_apart(digests(reference))
     assert score.reference_fingerprint == fingerprint(keys[keys % 3 != 0])
     lessons = batches(reference[:60], 10, labels[:60])
     (score,) = scores(given["generated"], batches(reference[60:]), ["fd-classifier-30"], labelled=lessons)

@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.images import open_images
+from mezzotint.evaluation.images import DrawnPictures, open_images
+from mezzotint.machine import Machine
 from mezzotint.pixels import write_png
 
 
@@ -86,3 +87,54 @@ def test_places_without_images(tmp_path):
         open_images(tmp_path)
     with pytest.raises(BadInput, match="must be a folder"):
         open_images(tmp_path / "absent.npz")
+
+
+def test_parquet_rows_are_read_as_they_are(tmp_path):
+    images = pixels(5)
+    path = parquet(tmp_path / "drawn.parquet", images)
+    found = open_images(path, batch_size=2)
+    assert len(found) == 5
+    assert torch.equal(torch.cat([part for part, _ in found]), images)
+
+
+def test_parquet_rows_that_do_not_fit_are_named(tmp_path):
+    path = parquet(tmp_path / "drawn.parquet", [*pixels(2), *pixels(1, size=9)])
+    with pytest.raises(BadInput, match=r"drawn\.parquet:2.*: is 9x9 px, but drawn\.parquet:0.* is 8x8"):
+        list(open_images(path))
+
+
+def parquet(path, images):
+    import io
+
+    import pyarrow as pa
+    from pyarrow import parquet as files
+
+    from mezzotint.pixels import to_pillow
+
+    rows = []
+    for picture in images:
+        buffer = io.BytesIO()
+        to_pillow(picture).save(buffer, format="PNG")
+        rows.append({"bytes": buffer.getvalue(), "path": None})
+    files.write_table(pa.table({"image": rows}), path)
+    return path
+
+
+def test_a_generators_pictures_are_drawn_batch_by_batch():
+    class Seeds:
+        latent_shape: tuple[int, ...] = (3, 4, 4)
+        num_classes: int = 3
+
+        def decode(self, latent, labels, noise):
+            return latent.clamp(-1, 1)
+
+    machine = Machine(torch.device("cpu"), "float32", 1)
+    drawn = DrawnPictures(Seeds(), machine, 10, 4)
+    assert len(drawn) == 10
+    parts = [drawn.batch(number) for number in (2, 0, 1)]
+    assert [len(part) for part, _ in parts] == [2, 4, 4]
+    whole = torch.cat([part for part, _ in DrawnPictures(Seeds(), machine, 10, 10)])
+    assert torch.equal(torch.cat([parts[1][0], parts[2][0], parts[0][0]]), whole)
+    labels = parts[0][1]
+    assert labels is not None
+    assert labels.tolist() == [2, 0]

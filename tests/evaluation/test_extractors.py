@@ -1,4 +1,3 @@
-import hashlib
 import io
 import pickle
 from pathlib import Path
@@ -11,17 +10,20 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torchvision.models import squeezenet1_1
 
 from mezzotint.errors import BadInput
 from mezzotint.evaluation.extractors import EXTRACTORS, ExtractorOptions
 from mezzotint.evaluation.extractors.classifier import Classifier
+from mezzotint.evaluation.extractors.fused import FusedConv
 from mezzotint.evaluation.extractors.inception import Inception
+from mezzotint.evaluation.extractors.resizing import tensorflow_bilinear
 from mezzotint.evaluation.extractors.squeezenet import SqueezeNet
 from mezzotint.evaluation.metrics.frechet import frechet_distance
 from mezzotint.evaluation.statistics import Moments
-from mezzotint.evaluation.weights import Published, file_sha256, find_weights
+from mezzotint.evaluation.weights import file_sha256
 
 CPU = torch.device("cpu")
 
@@ -47,7 +49,7 @@ def distance(first, second):
 
 
 def test_every_extractor_has_options_and_a_line_in_the_list():
-    assert set(EXTRACTORS) >= {"classifier", "inception", "squeezenet"}
+    assert set(EXTRACTORS) >= {"classifier", "clip", "dinov2", "inception", "squeezenet"}
     for name, line in EXTRACTORS.summaries().items():
         assert issubclass(EXTRACTORS[name], ExtractorOptions)
         assert line
@@ -132,22 +134,49 @@ def inception_weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_inception_is_torch_fidelitys(inception_weights, shared_data):
-    pixels, _ = read_parquet(shared_data / "data" / "cifar10_jpeg_test.parquet", 16)
+    pixels, _ = read_parquet(shared_data / "data" / "cifar10_jpeg_test.parquet", 200)
     peer = FeatureExtractorInceptionV3(
         "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(inception_weights)
     )
     with torch.inference_mode():
-        features, logits = peer(pixels)
+        features, logits = (torch.cat(parts) for parts in zip(*map(peer, pixels.split(40)), strict=True))
     ours = Inception(weights=inception_weights, sha256=file_sha256(inception_weights)).load(None, CPU)
     found = ours.features(pixels)
     assert features.std() > 1e-3
-    torch.testing.assert_close(found.features, features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.features, features, rtol=1e-4, atol=1e-4 * features.std().item())
     torch.testing.assert_close(found.probabilities, logits.softmax(1), rtol=1e-3, atol=1e-7)
+    alone = ours.features(pixels[100:103]).features
+    torch.testing.assert_close(alone, found.features[100:103], rtol=1e-4, atol=1e-4 * features.std().item())
     theirs = fid_statistics_to_metric(
-        *(fid_features_to_statistics(part.double()[:, :64]) for part in features.split(8)), verbose=False
+        *(fid_features_to_statistics(part.double()[:, :64]) for part in features.split(100)), verbose=False
     )["frechet_inception_distance"]
-    assert distance(*(part[:, :64] for part in found.features.split(8))) == pytest.approx(theirs, rel=1e-4)
+    assert distance(*(part[:, :64] for part in found.features.split(100))) == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (28, 40), (299, 299), (600, 311)])
+def test_the_resize_is_tensorflow_1s_bit_by_bit(size):
+    pixels = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+    expected = interpolate_bilinear_2d_like_tensorflow1x(pixels.float(), size=(299, 299), align_corners=False)
+    assert torch.equal(tensorflow_bilinear(pixels, 299), expected)
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("kernel", [1, (1, 7), 3])
+def test_a_fused_convolution_is_the_three_it_replaces(kernel, relu, monkeypatch):
+    conv, norm = torch.nn.Conv2d(5, 7, kernel, bias=False, padding=1), torch.nn.BatchNorm2d(7).eval()
+    for name in ("running_mean", "weight", "bias"):
+        norm.state_dict()[name].normal_()
+    x = torch.randn(3, 5, 9, 8).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = norm(conv(x))
+        expected = expected.relu() if relu else expected
+        fused = FusedConv.of(conv, norm, relu=relu)
+        torch.testing.assert_close(fused(x), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(fused(x[:1]), expected[:1], rtol=1e-5, atol=1e-5)
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+        torch.testing.assert_close(fused(x), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_inception_refuses_wrong_and_damaged_files(inception_weights, tmp_path):
@@ -191,24 +220,6 @@ def test_offline_says_which_file_where_and_how(monkeypatch, tmp_path):
         BadInput, match=rf"weights-inception-2015-12-05-6726825d\.pth in {tmp_path}.*no network.*option"
     ):
         Inception().load(None, CPU)
-
-
-def test_downloads_are_checked_before_they_get_their_name(monkeypatch, tmp_path):
-    monkeypatch.setenv("MEZZOTINT_HOME", str(tmp_path / "home"))
-    source = tmp_path / "source.bin"
-    source.write_bytes(b"weights")
-    right = Published("w.pth", hashlib.sha256(b"weights").hexdigest()[:8], source.as_uri())
-    wrong = Published("w.pth", "00000000", source.as_uri())
-    with pytest.raises(BadInput, match="wrong weights file"):
-        find_weights(None, None, [wrong])
-    assert not list((tmp_path / "home" / "weights").iterdir())
-    path = find_weights(None, None, [right])
-    assert path.read_bytes() == b"weights"
-    source.unlink()
-    assert find_weights(None, None, [right]) == path  # the second time, from the cache
-    path.write_bytes(b"changed")
-    with pytest.raises(BadInput, match="wrong weights file"):
-        find_weights(None, None, [right])
 
 
 # --- Classifier -------------------------------------------------------------------------------------------------

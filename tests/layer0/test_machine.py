@@ -26,7 +26,7 @@ def test_choices_can_be_fixed() -> None:
     ("device", "precision", "message"),
     [
         ("gpu", "auto", "device 'gpu' is not on this machine: did you mean cpu?"),
-        ("cpu", "float16", "did you mean bfloat16, float32"),
+        ("cpu", "float61", "did you mean float16"),
     ],
 )
 def test_unknown_choices(device: str, precision: str, message: str) -> None:

@@ -1,11 +1,14 @@
 """The U-Net by itself: sizes, gradients, what it depends on, number types, refused options."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
 
 from mezzotint.contracts import Condition
 from mezzotint.errors import BadInput
+from mezzotint.machine import Machine
 from mezzotint.networks import NETWORKS, Network, NetworkShape
 from mezzotint.networks.unet import UNet, UNetOptions
 from mezzotint.options import parse
@@ -36,6 +39,17 @@ def test_serves_sizes_and_channels(size: int, channels: int):
     network = _network(shape, SMALL.but(attention=(size // 2,)) if size < 64 else SMALL.but(attention=()))
     with torch.no_grad():
         assert network(*_inputs(shape)).shape == (2, 2 * channels, size, size)
+
+
+def test_patches_are_squares_of_pixels_and_come_back_where_they_were():
+    shape = NetworkShape(3, 3, 16)
+    network = _network(shape, SMALL.but(patch=2))
+    x, level, condition = _inputs(shape)
+    inner = _network(NetworkShape(12, 12, 8))  # the same weights, its channels given as patches already
+    inner.load_state_dict(network.state_dict())
+    patches = x.unflatten(2, (8, 2)).unflatten(4, (8, 2)).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+    expected = inner(patches, level, condition).unflatten(1, (3, 2, 2)).permute(0, 1, 4, 2, 5, 3).reshape(x.shape)
+    assert torch.equal(network(x, level, condition), expected)
 
 
 def test_starts_as_the_zero_function():
@@ -98,6 +112,17 @@ def test_bfloat16_autocast_is_close_to_float32():
     assert 0 < (rough - exact).std() / exact.std() < 0.03
 
 
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_weights_cast_once_give_the_same_bits_as_weights_cast_at_every_call(num_classes: int):
+    shape, machine = NetworkShape(3, 3, 16, num_classes), Machine(torch.device("cpu"), "bfloat16", 1)
+    network = _network(shape, SMALL.but(attention=(8,)))
+    lightened = copy.deepcopy(network)
+    machine.lighten(lightened)
+    assert lightened.conv_in.weight.dtype == torch.bfloat16
+    with torch.inference_mode(), machine.autocast():
+        assert torch.equal(lightened(*_inputs(shape)), network(*_inputs(shape)))
+
+
 def test_float64_throughout():
     shape = NetworkShape(1, 1, 8)
     network, (x, level, condition) = _network(shape), _inputs(shape)
@@ -133,6 +158,7 @@ def test_wrong_options_are_refused(tree: dict[str, object], message: str):
     ("options", "size", "message"),
     [
         (UNetOptions(), 28, "image_size=28 .* multiple of 8"),
+        (UNetOptions(patch=2), 24, "image_size=24 .* after patches of 2 .* multiple of 16"),
         (UNetOptions(), 8, "attention=16 does not occur: 8 px has levels of 8, 4, 2, 1 px"),
         (UNetOptions(channels_per_head=24), 32, "channels_per_head=24 must divide the 128 channels"),
         (UNetOptions(attention=(16, 5)), 32, "attention=5 does not occur: 32 px has levels of 32, 16, 8, 4 px"),

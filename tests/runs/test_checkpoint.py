@@ -389,6 +389,15 @@ for n in count(first):
 """
 
 
+def test_recovers_a_folder_killed_between_its_two_names(folder: Path) -> None:
+    """A new one is unfinished beside the one it replaces: both belong to checkpoint 5, which is put back."""
+    checkpoint.save(folder, checkpoint.Checkpoint({}, {}, {}, {"n": 5}), 5)
+    (folder / "5").rename(folder / ".replaced-5")
+    (folder / ".tmp-5").mkdir()
+    checkpoint.recover(folder)
+    assert [entry.name for entry in folder.iterdir()] == ["5"]
+
+
 def test_killed_while_saving(folder: Path) -> None:
     moments = random.Random(1)
     last = 0

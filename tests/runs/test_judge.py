@@ -10,12 +10,13 @@ import torch
 from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions, ensure_pack
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.evaluate import Score
+from mezzotint.evaluation.images import DrawnPictures
+from mezzotint.evaluation.score import Score
 from mezzotint.generation.saving import saved
 from mezzotint.generation.stream import stream
 from mezzotint.pixels import write_png
 from mezzotint.runs import judge as judging
-from mezzotint.runs.judge import judge
+from mezzotint.runs.judge import judge, open_case
 from mezzotint.runs.run import Run
 from tiny import train
 
@@ -32,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def _score(target: Path, against: str, protocols: Sequence[str] = (PROTOCOL,), **how: object) -> Score:
-    *_, score = judge(target, against, protocols, **how)  # type: ignore[arg-type]
+    *_, score = judge(open_case(target, against, protocols, **how))  # type: ignore[arg-type]
     assert isinstance(score, Score)
     return score
 
@@ -69,7 +70,7 @@ def test_a_score_does_not_depend_on_how_many_are_drawn_at_once(run: Run, monkeyp
 
 
 def test_reading_pictures_does_not_change_how_the_reader_computes(run: Run) -> None:
-    drawn = judging.Drawn(run.generator("last", "ema"), run.machine, 4)
+    drawn = DrawnPictures(run.generator("last", "ema"), run.machine, 4)
     for _ in drawn:
         assert not torch.is_autocast_enabled(run.machine.device.type)
 
@@ -80,7 +81,9 @@ def test_the_protocol_defaults_to_the_runs_own(run: Run) -> None:
 
 
 def test_against_its_own_training_images_the_floor_is_of_halves(run: Run) -> None:
-    assert _score(run.folder.path, "digits:train").floor.source == "halves"
+    floor = _score(run.folder.path, "digits:train").floor
+    assert floor is not None
+    assert floor.source == "halves"
 
 
 def test_a_folder_an_npz_and_a_pack_score_alike(run: Run, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Every sampler against an exact denoiser, and the named ones against straight-line versions of their papers."""
 
 from itertools import pairwise
-from math import sqrt
+from math import exp, log, sqrt
 
 import pytest
 import torch
@@ -12,16 +12,23 @@ from mezzotint.options import parse
 from mezzotint.samplers import SAMPLERS, Sampler, integrate
 from mezzotint.samplers.ddim import DDIM
 from mezzotint.samplers.ddpm import DDPM
+from mezzotint.samplers.dpmpp_2m import DPMPP2M
+from mezzotint.samplers.dpmpp_2s import DPMPP2S
 from mezzotint.samplers.euler import Euler
+from mezzotint.samplers.euler_ancestral import EulerAncestral
 from mezzotint.samplers.heun import Heun
+from mezzotint.samplers.lms import LMS
+from mezzotint.samplers.pndm import PNDM
+from mezzotint.samplers.unipc import UniPC
 from mezzotint.seeds import AmbientNoise, SeededNoise
 from oracle import Mixture
 
 D = Mixture()
 
 
-def karras(steps: int, low: float = 0.002, high: float = 80.0) -> Tensor:
-    u = torch.linspace(0, 1, steps, dtype=torch.float64)
+def karras(steps: int, low: float = 0.002, high: float = 80.0, power: float = 1) -> Tensor:
+    """Karras et al.'s grid at u^power: a power above 1 begins with short moves."""
+    u = torch.linspace(0, 1, steps, dtype=torch.float64) ** power
     sigmas = (high ** (1 / 7) + u * (low ** (1 / 7) - high ** (1 / 7))) ** 7
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
@@ -42,7 +49,7 @@ def rows(x: Tensor, sigma: float) -> Tensor:
 @pytest.fixture(scope="module")
 def reference() -> Tensor:
     """The ODE from 10 down to 0.05, by classical Runge-Kutta in ln sigma: no code in common with any sampler."""
-    x, levels = start(16, 10.0), torch.linspace(torch.tensor(10.0).log(), torch.tensor(0.05).log(), 2001).double()
+    x, levels = start(16, 10.0), torch.linspace(log(10.0), log(0.05), 2001, dtype=torch.float64)
 
     def f(x: Tensor, log_sigma: Tensor) -> Tensor:  # dx / dln(sigma)
         return x - D(x, log_sigma.exp().expand(len(x)))
@@ -57,17 +64,27 @@ def reference() -> Tensor:
     return x
 
 
-def deterministic() -> list[str]:
-    return [name for name in SAMPLERS if SAMPLERS[name]().order > 0]
+VARIANTS = [
+    *(DPMPP2S(r=r) for r in (0.25, 1)),
+    *(LMS(slopes=slopes) for slopes in (1, 2, 3)),
+    *(UniPC(predictor_order=order) for order in (1, 3)),
+    *(parse(UniPC, {"predictor_order": order, "b": "bh1"}) for order in (1, 2)),
+]
 
 
-@pytest.mark.parametrize("name", deterministic())
-def test_order_of_convergence(name: str, reference: Tensor) -> None:
-    """Between sigma_max and sigma_min, without the last move to 0: halving the moves divides the error by 2^order."""
-    sampler = SAMPLERS[name]()
+def deterministic() -> list[Sampler]:
+    return [*(sampler for part in SAMPLERS.values() if (sampler := part()).order > 0), *VARIANTS]
+
+
+@pytest.mark.parametrize("sampler", deterministic(), ids=repr)
+def test_order_of_convergence(sampler: Sampler, reference: Tensor) -> None:
+    """Between sigma_max and sigma_min, without the last move to 0: halving the moves divides the error by 2^order.
+
+    The grid begins with short moves (u = t^2), so that a multistep formula's first moves, of low order, don't count.
+    """
     errors = []
     for steps in (64, 128, 256):
-        moves = list(integrate(D, start(16, 10.0), karras(steps + 1, 0.05, 10.0), sampler, AmbientNoise()))
+        moves = list(integrate(D, start(16, 10.0), karras(steps + 1, 0.05, 10.0, 2), sampler, AmbientNoise()))
         assert moves[-2].sigma == pytest.approx(0.05)
         errors.append(float((moves[-2].x - reference).norm()))
     slopes = [float(torch.tensor(a / b).log2()) for a, b in pairwise(errors)]
@@ -176,6 +193,77 @@ def test_ddim_is_equation_12_in_variance_preserving_coordinates(eta: float) -> N
     torch.testing.assert_close(ours, x, atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("r", [0.5, 0.8])
+def test_dpmpp_2s_is_algorithm_1_in_variance_preserving_coordinates(r: float) -> None:
+    """Lu et al. 2022 as printed, with lambda = ln(alpha / sigma), against the move in our coordinates."""
+    levels = karras(14, 0.01, 20.0)[:-1].tolist()
+    alphas, sigmas, lambdas = zip(*((1 / sqrt(1 + s**2), s / sqrt(1 + s**2), -log(s)) for s in levels), strict=True)
+    x = start(6, levels[0]) * alphas[0]
+    for i in range(1, len(levels)):
+        h = lambdas[i] - lambdas[i - 1]
+        middle = exp(-(lambdas[i - 1] + r * h))  # sigma / alpha at s_i
+        alpha_s, sigma_s = 1 / sqrt(1 + middle**2), middle / sqrt(1 + middle**2)
+        first = D(x / alphas[i - 1], rows(x, levels[i - 1]))
+        u = sigma_s / sigmas[i - 1] * x - alpha_s * (exp(-r * h) - 1) * first
+        mixed = (1 - 1 / (2 * r)) * first + 1 / (2 * r) * D(u / alpha_s, rows(x, middle))
+        x = sigmas[i] / sigmas[i - 1] * x - alphas[i] * (exp(-h) - 1) * mixed
+    grid = torch.tensor(levels, dtype=torch.float64)
+    ours = final(DPMPP2S(r=r), start(6, levels[0]), grid) * alphas[-1]
+    torch.testing.assert_close(ours, x, atol=1e-10, rtol=0)
+
+
+def test_pndm_is_equations_11_and_12_in_variance_preserving_coordinates() -> None:
+    """Liu et al. 2022 as printed, alpha-bar and all, begun with the formulas of fewer slopes."""
+    levels = karras(12, 0.01, 20.0)[:-1].tolist()
+    bar = [1 / (1 + s**2) for s in levels]
+    x, known = start(6, levels[0]) * sqrt(bar[0]), []
+    for i in range(len(levels) - 1):
+        e = (x - sqrt(bar[i]) * D(x / sqrt(bar[i]), rows(x, levels[i]))) / sqrt(1 - bar[i])
+        known = [e, *known][:4]
+        numbers = [[1], [3, -1], [23, -16, 5], [55, -59, 37, -9]][len(known) - 1]
+        mean = sum(n * e for n, e in zip(numbers, known, strict=True)) / sum(numbers)
+        down = sqrt((1 - bar[i + 1]) * bar[i]) + sqrt((1 - bar[i]) * bar[i + 1])
+        scale = (bar[i + 1] - bar[i]) / (sqrt(bar[i]) * down)
+        x = sqrt(bar[i + 1] / bar[i]) * x - scale * mean
+    ours = final(PNDM(), start(6, levels[0]), torch.tensor(levels, dtype=torch.float64)) * sqrt(bar[-1])
+    torch.testing.assert_close(ours, x, atol=1e-10, rtol=0)
+
+
+def test_names_for_the_same_rule() -> None:
+    """In these coordinates LMS of one slope is Euler's; ancestral Euler is DDPM; on a regular grid LMS is PNDM."""
+    x, regular = start(8, 2.0), torch.linspace(2, 0.2, 10, dtype=torch.float64)
+    torch.testing.assert_close(final(LMS(slopes=1), x, karras(12)), final(Euler(), x, karras(12)), atol=1e-12, rtol=0)
+    torch.testing.assert_close(final(EulerAncestral(), x, regular), final(DDPM(), x, regular), atol=1e-12, rtol=0)
+    torch.testing.assert_close(final(LMS(), x, regular), final(PNDM(), x, regular), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("part", [DPMPP2M, UniPC])
+def test_with_few_moves_the_last_but_one_is_of_first_order(part: type[Sampler]) -> None:
+    x, grid = start(200, 80.0), karras(10)
+    reference, full = final(part(), x, karras(400)), parse(part, {"lower_below": 10})
+    errors = [float((final(sampler, x, grid) - reference).norm()) for sampler in (part(), full)]
+    assert errors[0] < 0.8 * errors[1]
+    lowered, last = (list(integrate(D, x, grid, sampler, AmbientNoise()))[-3:] for sampler in (part(), full))
+    torch.testing.assert_close(lowered[0].x, last[0].x, atol=0, rtol=0)
+    assert not torch.equal(lowered[1].x, last[1].x)
+
+
+CALLS = {"heun": 13, "dpmpp-2s": 13}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_calls_of_the_denoiser(name: str) -> None:
+    """One a move, two for Heun and 2S, whose move to 0 is one."""
+    calls = []
+
+    def counted(x: Tensor, sigma: Tensor) -> Tensor:
+        calls.append(sigma)
+        return D(x, sigma)
+
+    list(integrate(counted, start(2, 80.0), karras(7), SAMPLERS[name](), AmbientNoise()))
+    assert len(calls) == CALLS.get(name, 7)
+
+
 def test_ddim_is_euler_at_eta_0_and_ddpm_at_eta_1() -> None:
     x, sigmas = start(8, 80.0), karras(12)
     torch.testing.assert_close(final(DDIM(), x, sigmas), final(Euler(), x, sigmas), atol=1e-12, rtol=0)
@@ -190,7 +278,16 @@ def test_a_grid_that_does_not_decrease_is_refused(levels: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("part", "tree"),
-    [(DDIM, {"eta": 1.5}), (Heun, {"churn": -1}), (DDPM, {"variances": "medium"}), (Euler, {"eta": 0})],
+    [
+        (DDIM, {"eta": 1.5}),
+        (Heun, {"churn": -1}),
+        (DDPM, {"variances": "medium"}),
+        (Euler, {"eta": 0}),
+        (DPMPP2S, {"r": 0}),
+        (LMS, {"slopes": 5}),
+        (UniPC, {"predictor_order": 4}),
+        (UniPC, {"b": "bh3"}),
+    ],
 )
 def test_bad_options_are_refused(part: type[Sampler], tree: dict[str, object]) -> None:
     with pytest.raises(BadInput, match=next(iter(tree))):

@@ -1,5 +1,7 @@
 """Rates over a run, and optimizer state as named tensors."""
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -8,7 +10,7 @@ from torch import nn
 
 from mezzotint.errors import BadInput
 from mezzotint.options import parse
-from mezzotint.training.optimizers import DECAYS, OptimizerOptions, build, load_state_tensors, state_tensors
+from mezzotint.training.optimizers import DECAYS, OPTIMIZERS, OptimizerOptions, build, load_state_tensors, state_tensors
 
 
 def _rate(decay: object, seen: int, images: int = 1000) -> float:
@@ -50,6 +52,36 @@ def test_unknown_optimizer_and_decay_name_the_alternatives() -> None:
         parse(OptimizerOptions, {"optimizer": "adamv"})
     with pytest.raises(BadInput, match="decay: unknown decay 'cosin'.*cosine"):
         parse(OptimizerOptions, {"decay": "cosin"})
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_steps_are_those_of_torch_bit_for_bit(name: str) -> None:
+    options = parse(OptimizerOptions, {"optimizer": name, "weight_decay": 0.1, "learning_rate": 0.01})
+    ours, theirs = (nn.Linear(4, 3) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    settings = {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1, "fused": True}
+    pairs = [(ours, build(options, ours)), (theirs, OPTIMIZERS[name](theirs.parameters(), **settings))]
+    for _ in range(3):
+        for module, optimizer in pairs:
+            optimizer.zero_grad()
+            module(torch.ones(2, 4)).square().sum().backward()
+            optimizer.step()
+    assert torch.equal(ours.weight, theirs.weight)
+    assert torch.equal(ours.bias, theirs.bias)
+
+
+def test_an_optimizer_does_not_import_the_compiler() -> None:
+    script = (
+        "import sys, torch\n"
+        "from mezzotint.training.optimizers import OptimizerOptions, build\n"
+        "module = torch.nn.Linear(2, 2)\n"
+        "optimizer = build(OptimizerOptions(), module)\n"
+        "module(torch.ones(1, 2)).sum().backward()\n"
+        "optimizer.step(); optimizer.zero_grad()\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])

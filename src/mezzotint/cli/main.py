@@ -19,6 +19,7 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed (`
 a wrong option), 130 interrupted.
 """
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from inspect import signature
@@ -88,6 +89,14 @@ class CommandFolder(_QuickHelp, TyperGroup):
         return group
 
 
+def _out_of_memory(error: BaseException) -> bool:
+    if "torch" not in sys.modules:  # then it isn't a tensor's; click's own Exit comes this way too
+        return isinstance(error, MemoryError)
+    from mezzotint.machine import out_of_memory
+
+    return out_of_memory(error)
+
+
 class App(CommandFolder):
     """The top of the menu, where failures on purpose become exit codes."""
 
@@ -108,6 +117,10 @@ class App(CommandFolder):
             _stop(error, 2)
         except RunFailed as error:
             _stop(error, 1)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            _stop("out of memory; use fewer or smaller images at once, or a smaller network", 1)
         except KeyboardInterrupt:
             _stop("interrupted", 130)
 

@@ -39,7 +39,7 @@ def follow(run: "Run", records: Iterable["Record"]) -> bool:
         for record in records:
             if record.kind == "update":
                 progress.update(record.images_seen, _losses(record))
-            elif record.kind in ("validation", "sheet"):
+            elif record.kind in ("validation", "sheet", "score", "monitor"):
                 progress.say(f"{record.images_seen:,} images: {record.kind} {_values(record)}")
             stopped = record.kind == "stopped"
             last = record
@@ -52,14 +52,16 @@ def _heading(run: "Run") -> str:
     machine, training = run.machine, run.recipe.training
     return (
         f"{run.folder.path}: {training.images:,} images, batch {training.batch_size} "
-        f"on {machine.device} in {machine.precision}, {machine.threads} threads"
+        f"on {machine.device} in {machine.precision}, {machine.threads} threads; "
+        f"compiling {machine.compilation.because}"
     )
 
 
 def _losses(record: "Record") -> str:
     losses = {name: value for name, value in record.values.items() if name.endswith("/loss")}
     skipped = f", {record.values['skipped']} skipped" if record.values.get("skipped") else ""
-    return ", ".join(f"{name.partition('/')[0]} loss {value:.4g}" for name, value in losses.items()) + skipped
+    cut = f", chunks in {record.values['slices']} slices to fit into memory" if "slices" in record.values else ""
+    return ", ".join(f"{name.partition('/')[0]} loss {value:.4g}" for name, value in losses.items()) + skipped + cut
 
 
 def _values(record: "Record") -> str:

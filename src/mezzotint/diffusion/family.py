@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -92,7 +92,7 @@ class Diffusion(Family):
 
     def phases(self) -> list[Phase]:
         """One phase: the denoiser."""
-        return [Phase("denoiser", self.network, self.loss)]
+        return [Phase("denoiser", self.network, self.loss, draw=self.draw)]
 
     def denoiser(self, condition: Condition) -> Preconditioned:
         """Return D of the present weights under a condition."""
@@ -107,12 +107,17 @@ class Diffusion(Family):
             raise BadInput(f"labels: this model is class conditional and needs a class below {self.num_classes}")
         return Condition(labels=labels, augmentation=augmentation)
 
+    @torch.no_grad()
+    def draw(self, batch: Batch) -> Batch:
+        """Put codes x0, sigma and noise n of every image into `batch.drawn`."""
+        x0 = self.codec.encode(batch.images, AmbientNoise(batch.images.device)).float()
+        sigma = self.options.schedule.draw(len(x0), x0.device)
+        return replace(batch, drawn={"x0": x0, "sigma": sigma, "n": torch.randn_like(x0)})
+
     def loss(self, batch: Batch) -> Loss:
         """Mean over a batch of w(sigma) c_out^2 |F - target|, the stable form of w |D - x0|; mse is |D - x0|^2."""
-        with torch.no_grad():
-            x0 = self.codec.encode(batch.images, AmbientNoise(batch.images.device)).float()
-        sigma = self.options.schedule.draw(len(x0), x0.device)
-        n = torch.randn_like(x0)
+        drawn = batch.drawn or self.draw(batch).drawn
+        x0, sigma, n = drawn["x0"], drawn["sigma"], drawn["n"]
         x = x0 + per_row(sigma, x0) * n
 
         prediction = self.options.prediction

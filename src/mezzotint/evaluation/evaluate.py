@@ -2,18 +2,21 @@
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from mezzotint.errors import BadInput
 from mezzotint.evaluation.extractors import EXTRACTORS, Batches, Extractor, ExtractorOptions
-from mezzotint.evaluation.identity import ImageSet
-from mezzotint.evaluation.metrics import METRICS, Metric, Value
-from mezzotint.evaluation.protocols import Protocol
-from mezzotint.evaluation.statistics import FeatureSet, Progress, accumulate, reference_features
+from mezzotint.evaluation.floors import measured_floor
+from mezzotint.evaluation.given import Statistics
+from mezzotint.evaluation.identity import Images, ImageSet
+from mezzotint.evaluation.metrics import METRICS, Metric
+from mezzotint.evaluation.passes import ALONE, Progress, merge, read, reference_features
+from mezzotint.evaluation.protocols import Protocol, offered
+from mezzotint.evaluation.score import Floor, Provenance, Score
+from mezzotint.evaluation.statistics import FeatureSet
+from mezzotint.machine import Machine
 
 LEARNING_SHARE = 3
 """One reference image in this many is set aside to train an extractor that learns, if it isn't given others."""
@@ -23,45 +26,7 @@ LEAST_REAL = 4
 
 
 @dataclass(frozen=True)
-class Floor:
-    """The same metric for real images that aren't in the reference: what a perfect generator would score."""
-
-    values: Mapping[str, Value]
-    count: int  # real images measured, fewer than the protocol's N where the data are too few
-    reference_count: int
-    source: str  # `held-out`, or `halves` of the reference
-
-
-@dataclass(frozen=True)
-class Score:
-    """What one protocol found, with everything that decides what it may be compared to."""
-
-    protocol: str
-    values: Mapping[str, Value]
-    warning: str | None
-    count: int
-    reference_count: int
-    reference_fingerprint: str
-    extractor: str
-    extractor_hash: str
-    floor: Floor
-    image_size: tuple[int, int]  # height and width in px
-    seconds: float  # wall time since the evaluation began
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain dicts, lists and numbers: one line of `scores.jsonl`."""
-        tree = asdict(self)
-        return {**tree, "image_size": list(self.image_size), "values": _plain(self.values)} | {
-            "floor": {**tree["floor"], "values": _plain(self.floor.values)}
-        }
-
-
-def _plain(values: Mapping[str, Value]) -> dict[str, dict[str, float | None]]:
-    return {name: value._asdict() for name, value in values.items()}
-
-
-@dataclass(frozen=True)
-class _Sides:
+class Side:
     """The real side of the comparison for one extractor."""
 
     extractor: Extractor
@@ -69,34 +34,87 @@ class _Sides:
     held_out: FeatureSet | None
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """All that doesn't depend on what is judged: any number of generated sets can be scored against it."""
+
+    protocols: tuple[Protocol, ...]
+    sides: Mapping[str, Side]  # by extractor
+    size: tuple[int, ...] | None  # height and width in px; None where no real image is at hand
+    provenance: Provenance | None
+    machine: Machine
+
+    def group(self, protocol: Protocol) -> tuple[str, str, str]:
+        """Return what a score of this protocol will be ranked within."""
+        side = self.sides[protocol.extractor]
+        return str(protocol), side.extractor.hash, side.reference.fingerprint
+
+
 def evaluate(
     generated: Batches,
-    reference: Batches,
+    reference: Batches | Statistics,
     protocols: Sequence[str],
     *,
     held_out: Batches | None = None,
     labelled: Batches | None = None,
     extractors: Sequence[ExtractorOptions] = (),
-    device: torch.device | str = "cpu",
+    provenance: Provenance | None = None,
+    machine: Machine = ALONE,
 ) -> Iterator[Progress | Score]:
     """Score generated images (read once, up to the largest N) by each protocol; progress first, then the scores.
 
     `held_out` are real images for the floor; `labelled` train an extractor that learns. Those of either that are in
-    the reference too, by content, are left out. `extractors` replaces default options. Raises `BadInput` for images
-    or numbers of them that don't fit.
+    the reference too, by content, are left out. `extractors` replaces default options; `provenance` says what the
+    reference is. All processes of `machine` call this with the same images and get the same scores. Raises
+    `BadInput` for images or numbers of them that don't fit.
     """
     began = time.perf_counter()
+    check_count(generated, protocols)
+    prepared = yield from prepare(
+        reference,
+        protocols,
+        held_out=held_out,
+        labelled=labelled,
+        extractors=extractors,
+        provenance=provenance,
+        machine=machine,
+    )
+    yield from scored(generated, prepared, began)
+
+
+# --- The real side ----------------------------------------------------------------------------------------------
+
+
+def prepare(
+    reference: Batches | Statistics,
+    protocols: Sequence[str],
+    *,
+    held_out: Batches | None = None,
+    labelled: Batches | None = None,
+    extractors: Sequence[ExtractorOptions] = (),
+    provenance: Provenance | None = None,
+    machine: Machine = ALONE,
+) -> Generator[Progress, None, Prepared]:
+    """Load the extractors and find the reference's features, from the cache where they are known."""
     wanted = _wanted(protocols)
-    real = ImageSet.of(reference, "reference")
-    spare = _apart(held_out, "held-out", real)
+    names = dict.fromkeys(protocol.extractor for protocol in wanted)
+    if isinstance(reference, Statistics):
+        _check_moments_suffice(wanted, reference)
+        real, size = None, None
+        spare = None if held_out is None else ImageSet.of(held_out, "held-out")
+    else:
+        real = ImageSet.of(reference, "reference")
+        size, spare = real.size, _apart(held_out, "held-out", real)
     sides = {}
-    for name in dict.fromkeys(protocol.extractor for protocol in wanted):
+    for name in names:
         count = max(protocol.count for protocol in wanted if protocol.extractor == name)
+        held = None if spare is None else spare.first(count)
         options = _options(name, extractors)
-        sides[name] = yield from _real_side(options, real, spare, labelled, count, torch.device(device))
-    sets = yield from _generated(generated, wanted, sides, real.size)
-    for protocol in wanted:
-        yield _score(protocol, sets[protocol.extractor], sides[protocol.extractor], real.size, began)
+        if isinstance(reference, Statistics):
+            sides[name] = yield from _given_side(options, reference, held, machine)
+        elif real is not None:
+            sides[name] = yield from _real_side(options, real, held, labelled, machine)
+    return Prepared(tuple(wanted), sides, size, provenance, machine)
 
 
 def _wanted(texts: Sequence[str]) -> list[Protocol]:
@@ -109,6 +127,12 @@ def _wanted(texts: Sequence[str]) -> list[Protocol]:
     return wanted
 
 
+def _check_moments_suffice(wanted: Sequence[Protocol], reference: Statistics) -> None:
+    for protocol in wanted:
+        if not METRICS[protocol.metric].moments_suffice:
+            raise BadInput(f"{protocol}: needs real images, {reference.path} holds only their mean and covariance")
+
+
 def _options(name: str, given: Sequence[ExtractorOptions]) -> ExtractorOptions:
     chosen = next((options for options in given if isinstance(options, EXTRACTORS[name])), None)
     return chosen or EXTRACTORS[name]()
@@ -119,71 +143,118 @@ def _apart(batches: Batches | None, what: str, real: ImageSet) -> ImageSet | Non
     if batches is None:
         return None
     found = ImageSet.of(batches, what, real.size)
-    others = found.only(~np.isin(found.keys, real.keys))
+    others = found.only(~np.isin(found.digests, real.digests))
     return others if len(others) >= LEAST_REAL else None
 
 
+def _loaded(options: ExtractorOptions, lessons: Batches | None, machine: Machine) -> Extractor:
+    """Load an extractor; one that learns does so in the first process, and the others find it in the cache."""
+    if not machine.is_main:
+        machine.wait()
+    extractor = options.load(lessons, machine.device)
+    if machine.is_main:
+        machine.wait()
+    return extractor
+
+
+def _given_side(
+    options: ExtractorOptions, reference: Statistics, spare: ImageSet | None, machine: Machine
+) -> Generator[Progress, None, Side]:
+    if options.learns:
+        raise BadInput(f"{reference.path}: statistics are of a published extractor, not of one that learns")
+    extractor, found = _loaded(options, None, machine), reference.features
+    if found.features.shape[1] != extractor.dimension:
+        dimensions = f"{found.features.shape[1]} features, {extractor.name} has {extractor.dimension}"
+        raise BadInput(f"{reference.path}: is of {dimensions}; name the extractor it was made with")
+    held_out = (yield from reference_features(spare, extractor, machine)) if spare else None
+    return Side(extractor, found, held_out)
+
+
 def _real_side(
-    options: ExtractorOptions,
-    real: ImageSet,
-    spare: ImageSet | None,
-    labelled: Batches | None,
-    count: int,
-    device: torch.device,
-) -> Generator[Progress, None, _Sides]:
+    options: ExtractorOptions, real: ImageSet, spare: ImageSet | None, labelled: Batches | None, machine: Machine
+) -> Generator[Progress, None, Side]:
     lessons = _apart(labelled, "labelled", real) if options.learns else None
     if options.learns and lessons is None:
         learning = real.keys % LEARNING_SHARE == 0
         lessons, real = real.only(learning), real.only(~learning)
-    extractor = options.load(lessons, device)
-    reference = yield from reference_features(real, extractor)
-    if len(reference) < LEAST_REAL:
-        raise BadInput(f"reference: {len(reference)} images are too few to compare with")
-    held_out = (yield from reference_features(spare.first(count), extractor)) if spare else None
-    return _Sides(extractor, reference, held_out)
+    extractor = _loaded(options, lessons, machine)
+    if len(real) < LEAST_REAL:
+        raise BadInput(f"reference: {len(real)} images are too few to compare with")
+    reference = yield from reference_features(real, extractor, machine)
+    held_out = (yield from reference_features(spare, extractor, machine)) if spare else None
+    return Side(extractor, reference, held_out)
 
 
-def _generated(
-    generated: Batches, wanted: Sequence[Protocol], sides: Mapping[str, _Sides], size: tuple[int, ...]
-) -> Generator[Progress, None, dict[str, FeatureSet]]:
+# --- The generated side -----------------------------------------------------------------------------------------
+
+
+def check_count(generated: Batches, protocols: Sequence[str]) -> None:
+    """Refuse too few generated images, where their number is known before they are made or read."""
+    most = max(_wanted(protocols), key=lambda protocol: protocol.count)
+    if isinstance(generated, Images) and len(generated) < most.count:
+        raise BadInput(_too_few(most, len(generated)))
+
+
+def _too_few(protocol: Protocol, count: int) -> str:
+    return f"{protocol}: needs {protocol.count:,} generated images, there are {count:,}"
+
+
+def scored(
+    generated: Batches, prepared: Prepared, began: float | None = None, protocols: Sequence[Protocol] | None = None
+) -> Iterator[Progress | Score]:
+    """Read generated images once and score them by all prepared protocols, or by some; `began` is on the clock of
+    `time.perf_counter`.
+    """
+    began = time.perf_counter() if began is None else began
+    wanted = prepared.protocols if protocols is None else protocols
+    names = list(dict.fromkeys(protocol.extractor for protocol in wanted))
     most = max(wanted, key=lambda protocol: protocol.count)
-    extractors = [side.extractor for side in sides.values()]
-    found = yield from accumulate(generated, extractors, "generated", most.count, size)
-    if len(found[0]) < most.count:
-        raise BadInput(f"{most}: needs {most.count:,} generated images, there are {len(found[0]):,}")
-    return dict(zip(sides, found, strict=True))
+    extractors = [prepared.sides[name].extractor for name in names]
+    seen = yield from read(generated, extractors, "generated", most.count, prepared.size, prepared.machine)
+    parts = prepared.machine.gather(seen)
+    sets = dict(zip(names, merge(parts, "generated"), strict=True))
+    found = len(sets[names[0]])
+    if found < most.count:
+        raise BadInput(_too_few(most, found))
+    size = next(part.size for part in parts if part.size is not None)
+    for protocol in wanted:
+        yield _score(protocol, sets[protocol.extractor], prepared, (size[0], size[1]), began)
 
 
-def _score(protocol: Protocol, images: FeatureSet, side: _Sides, size: tuple[int, ...], began: float) -> Score:
+def _score(protocol: Protocol, images: FeatureSet, prepared: Prepared, size: tuple[int, int], began: float) -> Score:
     metric: Metric = METRICS[protocol.metric]()
-    images = images[: protocol.count]
-    floor = _floor(metric, side, protocol.count)
-    cautions = (metric.caution(images), _floor_caution(floor, protocol.count, len(side.reference)))
+    side, images = prepared.sides[protocol.extractor], images[: protocol.count]
+    known = bool(len(side.reference))
+    values = metric(images, side.reference, side.held_out)
+    floor = measured_floor(metric, side.reference, side.held_out, protocol.count, side.extractor.hash)
+    few = metric.caution(images)
+    cautions = (
+        metric.finding(values),
+        few,
+        few and offered(protocol),
+        _floor_caution(floor, protocol.count, len(side.reference)),
+    )
     return Score(
         protocol=str(protocol),
-        values=metric(images, side.reference, side.held_out),
+        values=values,
+        larger_is_better=tuple(sorted(metric.larger_is_better & values.keys())),
         warning="; ".join(caution for caution in cautions if caution) or None,
         count=len(images),
-        reference_count=len(side.reference),
+        reference_count=len(side.reference) if known else None,
         reference_fingerprint=side.reference.fingerprint,
+        reference=prepared.provenance,
         extractor=side.extractor.name,
         extractor_hash=side.extractor.hash,
+        resize=side.extractor.rule,
         floor=floor,
-        image_size=(size[0], size[1]),
+        image_size=size,
         seconds=time.perf_counter() - began,
     )
 
 
-def _floor(metric: Metric, side: _Sides, count: int) -> Floor:
-    if side.held_out is not None:
-        images, reference, source = side.held_out[:count], side.reference, "held-out"
-    else:
-        half = min(count, len(side.reference) // 2)
-        images, reference, source = side.reference[:half], side.reference[half:], "halves"
-    return Floor(metric(images, reference, None), len(images), len(reference), source)
-
-
-def _floor_caution(floor: Floor, count: int, reference_count: int) -> str | None:
+def _floor_caution(floor: Floor | None, count: int, reference_count: int) -> str | None:
+    if floor is None:
+        return "the reference's statistics say neither N nor extractor, and without real images there is no floor"
     if floor.count < count:
         return f"the floor is of {floor.count:,} real images, there are no more: at {count:,} it would differ"
     if floor.reference_count < 0.9 * reference_count:

@@ -1,7 +1,6 @@
-"""Images from elsewhere, as batches for evaluation: a folder of pictures or a NumPy archive."""
+"""Images from elsewhere, as batches for evaluation: a folder, Parquet files, a NumPy archive, a generator."""
 
-import zipfile
-from collections.abc import Iterator
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,26 +9,35 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from mezzotint.contracts import Generator
+from mezzotint.data.sources import Listing
+from mezzotint.data.sources.parquet import Parquet
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.extractors import Batches
+from mezzotint.evaluation.given import npz
+from mezzotint.evaluation.identity import Images, hint
 from mezzotint.generation.saving import SHEET
+from mezzotint.generation.stream import stream
+from mezzotint.machine import Machine
 from mezzotint.pixels import from_pillow
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
+_ROWS = 512  # of a Parquet file at a time: its row groups are decoded from their start for each
 _MODES = ("1", "L", "P", "RGB")
 
 
-def open_images(path: Path, batch_size: int = 64) -> Batches:
-    """Open a folder of PNG or JPEG files, or an .npz, as batches that can be read again and again."""
+def open_images(path: Path, batch_size: int = 64) -> Images:
+    """Open a folder of PNG or JPEG files, a Parquet file or an .npz; images are taken as they are, never resized."""
     if path.is_dir():
         return PictureFolder.open(path, batch_size)
+    if path.suffix == ".parquet" and path.is_file():
+        return ParquetPictures(path, Parquet(labelled=False).open(path, "all"), max(batch_size, _ROWS))
     if path.suffix == ".npz" and path.is_file():
         return PixelArray.open(path, batch_size)
-    raise BadInput(f"{path}: must be a folder of PNG or JPEG files, or an .npz with pixels")
+    raise BadInput(f"{path}: must be a folder of PNG or JPEG files, a .parquet file, or an .npz with pixels")
 
 
 @dataclass(frozen=True)
-class PictureFolder:
+class PictureFolder(Images):
     """All PNG and JPEG files below a folder but `sheet.png`, in the order of their names, read as RGB."""
 
     files: tuple[Path, ...]
@@ -47,32 +55,73 @@ class PictureFolder:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, None]]:
-        """Read batches uint8 [N, 3, H, W]; raise `BadInput` naming the first file that doesn't fit."""
-        first = _picture(self.files[0])
-        for start in range(0, len(self.files), self.batch_size):
-            yield torch.stack([self._like(first, f) for f in self.files[start : start + self.batch_size]]), None
-
-    def _like(self, first: Tensor, file: Path) -> Tensor:
-        pixels = _picture(file)
-        if pixels.shape != first.shape:
-            found, expected = (f"{p.shape[2]}x{p.shape[1]}" for p in (pixels, first))
-            raise BadInput(f"{file}: is {found} px, but {self.files[0].name} is {expected}; all must have one size")
-        return pixels
+    def batch(self, number: int) -> tuple[Tensor, None]:
+        """Read uint8 [n, 3, H, W]; raise `BadInput` naming the first file that doesn't fit."""
+        start = number * self.batch_size
+        files = self.files[start : start + self.batch_size]
+        first = (_picture(self.files[0], str(self.files[0])), self.files[0].name)
+        return torch.stack([_like(*first, _picture(file, str(file)), str(file)) for file in files]), None
 
 
-def _picture(file: Path) -> Tensor:
+def _like(first: Tensor, name: str, pixels: Tensor, where: str) -> Tensor:
+    if pixels.shape != first.shape:
+        found, expected = (f"{p.shape[2]}x{p.shape[1]}" for p in (pixels, first))
+        raise BadInput(f"{where}: is {found} px, but {name} is {expected}; all must have one size")
+    return pixels
+
+
+def _picture(content: Path | io.BytesIO, where: str) -> Tensor:
     try:
-        with Image.open(file) as picture:
+        with Image.open(content) as picture:
             if picture.mode not in _MODES:
-                raise BadInput(f"{file}: has mode {picture.mode}, must be 8-bit gray or RGB without transparency")
+                raise BadInput(f"{where}: has mode {picture.mode}, must be 8-bit gray or RGB without transparency")
             return from_pillow(picture.convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadInput(f"{file}: not a readable picture ({error})") from None
+        raise BadInput(f"{where}: not a readable picture ({error})") from None
 
 
 @dataclass(frozen=True)
-class PixelArray:
+class ParquetPictures(Images):
+    """The pictures of a Parquet file in the order of its rows, read as RGB, without labels."""
+
+    path: Path
+    listing: Listing
+    batch_size: int
+
+    def __len__(self) -> int:
+        return self.listing.count
+
+    def batch(self, number: int) -> tuple[Tensor, None]:
+        """Read uint8 [n, 3, H, W]; raise `BadInput` naming the first row that doesn't fit."""
+        start = number * self.batch_size
+        items = self.listing.read(np.arange(start, min(start + self.batch_size, len(self))))
+        pixels = [(_picture(io.BytesIO(bytes(item.content)), item.name), item.name) for item in items]  # type: ignore[arg-type]
+        return torch.stack([_like(*pixels[0], *one) for one in pixels]), None
+
+
+@dataclass(frozen=True)
+class DrawnPictures(Images):
+    """A generator's pictures of seeds 0.., drawn when they are read: each batch by the process that reads it."""
+
+    generator: Generator
+    machine: Machine
+    count: int
+    batch_size: int = 64
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor | None]:
+        """Draw uint8 [n, C, H, W] and their labels int64 [n] or None."""
+        start = number * self.batch_size
+        seeds = range(start, min(start + self.batch_size, self.count))
+        with self.machine.autocast():
+            (drawn,) = stream(self.generator, seeds, batch_size=self.batch_size, device=self.machine.device)
+        return drawn.pixels, drawn.labels
+
+
+@dataclass(frozen=True)
+class PixelArray(Images):
     """Pixels in memory, with labels if there are any."""
 
     pixels: np.ndarray  # uint8 [N, C, H, W]
@@ -82,7 +131,7 @@ class PixelArray:
     @classmethod
     def open(cls, path: Path, batch_size: int) -> "PixelArray":
         """Read `pixels` (or `arr_0`), uint8 [N, C, H, W] or [N, H, W, C], and `labels` if present."""
-        arrays = _arrays(path)
+        arrays = npz(path, ("pixels", "arr_0", "labels"))
         name = next((name for name in ("pixels", "arr_0") if name in arrays), None)
         if name is None:
             raise BadInput(f"{path}: holds {', '.join(arrays) or 'nothing'}, must hold `pixels` or `arr_0`")
@@ -94,26 +143,17 @@ class PixelArray:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Read batches uint8 [N, C, H, W] and labels int64 [N] or None."""
-        for start in range(0, len(self.pixels), self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            labels = None if self.labels is None else torch.from_numpy(self.labels[rows])
-            yield torch.from_numpy(np.ascontiguousarray(self.pixels[rows])), labels
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    wanted = ("pixels", "arr_0", "labels")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in wanted}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise BadInput(f"{path}: not a readable .npz of plain arrays ({error})") from None
+    def batch(self, number: int) -> tuple[Tensor, Tensor | None]:
+        """Read uint8 [n, C, H, W] and labels int64 [n] or None."""
+        rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        labels = None if self.labels is None else torch.from_numpy(self.labels[rows])
+        return torch.from_numpy(np.ascontiguousarray(self.pixels[rows])), labels
 
 
 def _channels_first(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype != np.uint8:
-        raise BadInput(f"{where} is {array.dtype}, must be uint8 0..255")
+        known = hint(torch.from_numpy(array)) if array.dtype in (np.float32, np.float64) else ""
+        raise BadInput(f"{where} is {array.dtype}, must be uint8 0..255{known}")
     if array.ndim == 4 and array.shape[1] in (1, 3):
         return array
     if array.ndim == 4 and array.shape[3] in (1, 3):

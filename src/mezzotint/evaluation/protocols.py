@@ -34,6 +34,15 @@ class Protocol:
         return cls(*known[pairing], int(match[1]) * (1000 if match[2] else 1))
 
 
+def offered(protocol: Protocol) -> str | None:
+    """Name protocols that stay unbiased at this number of images, where the protocol's own metric doesn't."""
+    if METRICS[protocol.metric].unbiased:
+        return None
+    others = [Protocol(metric, protocol.extractor, protocol.count) for metric in METRICS if METRICS[metric].unbiased]
+    known = [str(other) for other in others if protocol.count >= METRICS[other.metric].least]
+    return f"at {protocol.count:,} images {' or '.join(known)} would be unbiased" if known else None
+
+
 def pairings() -> dict[str, tuple[str, str]]:
     """Return every name before the number, and the metric and extractor it stands for: `kid-inception` is `kid`."""
     long = {f"{METRICS[metric].prefix}-inception": (metric, "inception") for metric in METRICS}

@@ -1,7 +1,6 @@
 """Feature sets: what an extractor saw in a set of images, in an order that depends on the images alone."""
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -9,21 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mezzotint.disk import home
-from mezzotint.errors import BadInput
 from mezzotint.evaluation.cache import recall, store
-from mezzotint.evaluation.extractors import Batches, Extractor
-from mezzotint.evaluation.identity import ImageSet, Keys, colour_batches, fingerprint
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a pass over images is."""
-
-    what: str
-    done: int
-    total: int | None = None
-
+from mezzotint.evaluation.identity import fingerprint
 
 # --- Moments ----------------------------------------------------------------------------------------------------
 
@@ -35,6 +21,7 @@ class Moments:
     count: int
     mean: Tensor
     scatter: Tensor
+    known_root: Tensor | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, features: Tensor) -> "Moments":
@@ -67,6 +54,21 @@ class Moments:
     def covariance(self) -> Tensor:
         """Unbiased covariance [D, D]."""
         return self.scatter / (self.count - 1)
+
+    @cached_property
+    def root(self) -> Tensor:
+        """Symmetric square root [D, D] of the covariance; rounding noise below its range is set to exactly 0."""
+        if self.known_root is not None:
+            return self.known_root
+        values, vectors = spectrum(self.covariance)
+        return (vectors * values.sqrt()) @ vectors.T
+
+
+def spectrum(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors of a positive semidefinite matrix; noise set to exactly 0."""
+    values, vectors = torch.linalg.eigh(matrix)
+    noise = values[-1].clamp(min=0) * len(values) * torch.finfo(values.dtype).eps
+    return values.where(values > noise, 0.0), vectors
 
 
 # --- Features ---------------------------------------------------------------------------------------------------
@@ -101,78 +103,43 @@ class FeatureSet:
         return Moments.of(self.features)
 
 
-def _joined(parts: Sequence[Tensor | None], rows: Tensor) -> Tensor | None:
-    known = [part for part in parts if part is not None]
-    return torch.cat(known)[rows] if known and len(known) == len(parts) else None
+@dataclass(frozen=True)
+class RememberedSet(FeatureSet):
+    """Features that will be needed again: their moments and the covariance's root are kept in a file once computed."""
+
+    file: Path
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Mean and covariance of the features, float64, with the root known."""
+        known = recall(self.file)
+        if known is not None and known.keys() == {"mean", "scatter", "root"}:
+            return Moments(len(self), known["mean"], known["scatter"], known["root"])
+        found = Moments.of(self.features)
+        store(self.file, {"mean": found.mean, "scatter": found.scatter, "root": found.root})
+        return found
 
 
-def accumulate(
-    batches: Batches,
-    extractors: Sequence[Extractor],
-    what: str,
-    count: int | None = None,
-    size: tuple[int, ...] | None = None,
-) -> Generator[Progress, None, list[FeatureSet]]:
-    """Pass images (at most `count`) through all extractors in one reading; return one feature set for each."""
-    numbering, keys, labels, done = Keys(), [], [], 0
-    chosen = batches.chosen_keys if isinstance(batches, ImageSet) else None
-    seen = [([], []) for _ in extractors]
-    for pixels, classes in colour_batches(batches, what, size):
-        rest = len(pixels) if count is None else min(len(pixels), count - done)
-        keys.append(numbering.of(pixels[:rest]))
-        labels.append(None if classes is None else classes[:rest])
-        for extractor, (features, probabilities) in zip(extractors, seen, strict=True):
-            found = extractor.features(pixels[:rest])
-            features.append(found.features)
-            probabilities.append(found.probabilities)
-        done += rest
-        yield Progress(what, done, count)
-        if done == count:
-            break
-    if not done:
-        raise BadInput(f"{what}: there are no images")
-    return _sorted(np.concatenate(keys) if chosen is None else chosen, labels, seen, what)
+@dataclass(frozen=True)
+class KnownMoments(FeatureSet):
+    """A reference of which only mean and covariance are known: no features, no keys, and nobody knows N."""
 
+    given: Moments
+    content: str  # hash of the statistics
 
-def _sorted(
-    keys: np.ndarray, labels: list[Tensor | None], seen: list[tuple[list[Tensor], list[Tensor]]], what: str
-) -> list[FeatureSet]:
-    order = np.argsort(keys)
-    rows, sets = torch.from_numpy(order), []
-    for features, probabilities in seen:
-        matrix = torch.cat(features)[rows]
-        if not matrix.isfinite().all():
-            raise BadInput(f"{what}: features that are not finite, the extractor's weights can't be right")
-        sets.append(FeatureSet(matrix, _joined(probabilities, rows), _joined(labels, rows), keys[order]))
-    return sets
+    @property
+    def moments(self) -> Moments:  # type: ignore[override]
+        """Mean and covariance as they were given."""
+        return self.given
 
+    @property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        """Content hash of the statistics."""
+        return self.content
 
-# --- Remembered features ----------------------------------------------------------------------------------------
-
-
-def _path(images: ImageSet, extractor: Extractor) -> Path:
-    return home() / "features" / f"{extractor.name}-{extractor.hash}-{images.fingerprint}.safetensors"
-
-
-def _remembered(path: Path, images: ImageSet) -> FeatureSet | None:
-    tensors = recall(path)
-    if tensors is None or {"features", "keys"} - set(tensors):
-        return None
-    keys = tensors["keys"].numpy().view(np.uint64)
-    whole = np.array_equal(keys, np.sort(images.chosen_keys))
-    return FeatureSet(tensors["features"], tensors.get("probabilities"), None, keys) if whole else None
-
-
-def reference_features(images: ImageSet, extractor: Extractor) -> Generator[Progress, None, FeatureSet]:
-    """Return the features of images that will be needed again: read from the cache, else computed and kept there."""
-    path = _path(images, extractor)
-    known = _remembered(path, images)
-    if known is not None:
-        yield Progress(images.what, len(known), len(known))
-        return known
-    (found,) = yield from accumulate(images, [extractor], images.what, len(images))
-    tensors = {"features": found.features, "keys": torch.from_numpy(found.keys.view(np.int64))}
-    if found.probabilities is not None:
-        tensors["probabilities"] = found.probabilities
-    store(path, tensors)
-    return found
+    @classmethod
+    def of(cls, mean: Tensor, covariance: Tensor, content: str) -> "KnownMoments":
+        """Mean [D] and unbiased covariance [D, D], float64."""
+        nothing = torch.empty((0, len(mean)))
+        # As if of two images: the covariance is the scatter over N - 1.
+        return cls(nothing, None, None, np.empty(0, np.uint64), Moments(2, mean, covariance), content)

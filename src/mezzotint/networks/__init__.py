@@ -1,5 +1,6 @@
 """Networks, tensors to tensors: what is built from options and a shape. Losses and noise schedules live elsewhere."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -25,6 +26,10 @@ class Network(nn.Module):
     """A noise-conditioned network F(x; level), built as `Part(options, shape)` from its own `Part.Options`."""
 
     Options: type[Options]
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """Return the parts that gradient checkpointing computes again, each a function of tensors; none by default."""
+        return ()
 
     def forward(self, x: Tensor, level: Tensor, condition: Condition) -> Tensor:
         """Noisy codes [N, channels_in, S, S], noise level [N] -> raw output [N, channels_out, S, S]."""

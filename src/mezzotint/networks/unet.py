@@ -44,6 +44,9 @@ class UNetOptions(Options):
         default=0.0, ge=0.0, lt=1.0, description="probability of dropping a feature in a residual block"
     )
     groups: int = Field(default=32, ge=1, description="groups of channels normalised together")
+    patch: int = Field(
+        default=1, ge=1, le=16, description="side in pixels of the squares folded into channels first (1: none)"
+    )
     level_scale: float = Field(
         default=1.0, gt=0.0, description="factor on the noise level before its sinusoids (no unit)"
     )
@@ -58,14 +61,15 @@ class UNetOptions(Options):
         return tuple(self.channels * multiplier for multiplier in self.multipliers)
 
     def resolutions(self, image_size: int) -> tuple[int, ...]:
-        """Pixels per side of each level; `BadInput` where the image can't be halved that often."""
+        """Features per side of each level; `BadInput` where the image can't be folded and halved that often."""
         halvings = len(self.multipliers) - 1
-        if image_size % 2**halvings:
+        if image_size % (self.patch * 2**halvings):
+            folded = f" after patches of {self.patch}" if self.patch > 1 else ""
             raise BadInput(
-                f"image_size={image_size} can't be halved {halvings} times for {halvings + 1} multipliers: "
-                f"must be a multiple of {2**halvings}, or give fewer multipliers"
+                f"image_size={image_size} can't be halved {halvings} times{folded} for {halvings + 1} multipliers: "
+                f"must be a multiple of {self.patch * 2**halvings}, or give fewer multipliers"
             )
-        return tuple(image_size >> i for i in range(halvings + 1))
+        return tuple(image_size // self.patch >> i for i in range(halvings + 1))
 
     def check(self, shape: NetworkShape) -> None:
         """Raise `BadInput` where these options can't serve a shape."""
@@ -154,17 +158,21 @@ class UNet(Network):
         self.level_embedding = LevelEmbedding(options.channels, 4 * options.channels)
         if shape.num_classes:
             self.class_embedding = nn.Embedding(shape.num_classes, 4 * options.channels)
-        self.conv_in = glorot(conv3x3(shape.channels_in, widths[0]))
+        self.conv_in = glorot(conv3x3(shape.channels_in * options.patch**2, widths[0]))
         self.down, skips = _way_down(options, attends)
         self.middle = nn.ModuleList(Layer(options, widths[-1], widths[-1], first) for first in (True, False))
         self.up = _way_up(options, attends, skips)
         self.norm_out = nn.GroupNorm(options.groups, widths[0], eps=NORM_EPS)
-        self.conv_out = zeroed(conv3x3(widths[0], shape.channels_out))
+        self.conv_out = zeroed(conv3x3(widths[0], shape.channels_out * options.patch**2))
+
+    def blocks(self) -> list[nn.Module]:
+        """Every layer: its features are most of what training keeps."""
+        return [part for part in self.modules() if isinstance(part, Layer)]
 
     def forward(self, x: Tensor, level: Tensor, condition: Condition) -> Tensor:
         """Codes [N, channels_in, S, S], level [N], labels int64 [N] if it has classes -> [N, channels_out, S, S]."""
         embedding = F.silu(self._embed(level, condition))
-        h = self.conv_in(x)
+        h = self.conv_in(F.pixel_unshuffle(x, self.options.patch))
         skips = [h]
         for level_down in self.down:
             h = level_down(h, embedding, skips)
@@ -172,7 +180,7 @@ class UNet(Network):
             h = layer(h, embedding)
         for level_up in self.up:
             h = level_up(h, embedding, skips)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.options.patch)
 
     def _embed(self, level: Tensor, condition: Condition) -> Tensor:
         embedding = self.level_embedding(level * self.options.level_scale)

@@ -48,11 +48,13 @@ def plan(recipe: Recipe, loader: Loader, machine: Machine, num_classes: int, dea
     endless = recipe.but(training=recipe.training.but(images=2**50))
     with forked(recipe.seed, "budget"):
         learner = build.learner(endless, num_classes, machine)
-        per_image = _seconds_per_image(build.trainer(recipe, loader, machine), learner, seconds)
+        alone = build.trainer(recipe, loader, machine.alone())  # the other processes wait for the run to be there
+        per_image = _seconds_per_image(alone, learner, seconds) / machine.world
         per_sheet = _seconds_per_sheet(recipe, learner, machine)
     validated = 2 * min(recipe.training.validation_size, len(loader.held_out_indices))
-    per_validation = validated * per_image / 3  # a forward pass costs a third of forward and backward
+    per_validation = validated * per_image * machine.world / 3  # a forward pass costs a third of forward and backward
     left = _SAFETY * (deadline - time.monotonic())
+    left -= recipe.evaluation.reserved(left)
     return recipe.but(training=_planned(recipe.training, left, per_image, per_sheet, per_validation))
 
 

@@ -5,17 +5,19 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mezzotint.contracts import Codec, Family
 from mezzotint.data.loading import Loader
 from mezzotint.errors import BadInput
 from mezzotint.machine import Machine
-from mezzotint.networks import NETWORKS, NetworkShape
+from mezzotint.networks import NETWORKS, Network, NetworkShape
 from mezzotint.options import Choice, Options
 from mezzotint.runs.recipe import Recipe, family_class
 from mezzotint.seeds import forked, seed_generators
 from mezzotint.training.loop import Learner, Trainer
+from mezzotint.training.recompute import recompute
+from mezzotint.training.scaling import FIRST
 
 
 def _network_class(options: Options) -> Any:  # noqa: ANN401  (a folder of classes, one constructor)
@@ -24,19 +26,27 @@ def _network_class(options: Options) -> Any:  # noqa: ANN401  (a folder of class
 
 def family(recipe: Recipe, num_classes: int, machine: Machine) -> Family:
     """Return the recipe's family with freshly drawn weights, on the machine's device and in its memory layout."""
-    kind = family_class(recipe.family)
+    shape = _shape(recipe, num_classes)
+    seed_generators(recipe.seed, "weights")
+    with naming("network"):
+        network = _network_class(recipe.network)(recipe.network, shape)
+    return around(network, recipe, num_classes).to(machine.device).to(memory_format=machine.memory_format)
+
+
+def around(network: nn.Module, recipe: Recipe, num_classes: int) -> Family:
+    """Return the recipe's family around a network of the caller's."""
+    shape = _shape(recipe, num_classes)
+    codes = (shape.channels_in, shape.image_size, shape.image_size)
+    codec = cast("Codec", recipe.codec)
+    return family_class(recipe.family)(network, cast("Any", recipe.family), codec, codes, shape.num_classes)
+
+
+def _shape(recipe: Recipe, num_classes: int) -> NetworkShape:
     channels, size = recipe.data.channels, recipe.data.image_size
     assert channels is not None, "a resolved recipe knows its channels"  # `open_run` and `check` see to it
     if recipe.family.class_conditional and not num_classes:
         raise BadInput("family.class_conditional: the images have no labels; set it to false")
-    classes = num_classes if recipe.family.class_conditional else 0
-    shape = NetworkShape(channels, channels, size, classes)
-    seed_generators(recipe.seed, "weights")
-    with naming("network"):
-        network = _network_class(recipe.network)(recipe.network, shape)
-    codec = cast("Codec", recipe.codec)
-    built = kind(network, cast("Any", recipe.family), codec, (channels, size, size), shape.num_classes)
-    return built.to(machine.device).to(memory_format=machine.memory_format)
+    return NetworkShape(channels, channels, size, num_classes if recipe.family.class_conditional else 0)
 
 
 def check(recipe: Recipe, num_classes: int) -> None:
@@ -45,6 +55,10 @@ def check(recipe: Recipe, num_classes: int) -> None:
     with torch.device("meta"), forked("check"):
         built = family(whole, num_classes, Machine(torch.device("meta"), "float32", 1))
     recipe.training.check_phases(built)
+    if recipe.training.gradient_checkpointing and not blocks(built):
+        raise BadInput(
+            "training.gradient_checkpointing: this network names no blocks to compute again; set it to false"
+        )
     with naming("sampling"):
         built.generator(recipe.sampling)
 
@@ -70,9 +84,20 @@ def augmentation(recipe: Recipe) -> Callable[[Tensor], Tensor]:
     return augment
 
 
+def blocks(family: Family) -> list[nn.Module]:
+    """Return the parts of a family's networks that gradient checkpointing computes again."""
+    return [block for part in family.modules() if isinstance(part, Network) for block in part.blocks()]
+
+
 def learner(recipe: Recipe, num_classes: int, machine: Machine) -> Learner:
-    """Return a learner before its first update."""
-    return Learner.start(family(recipe, num_classes, machine), recipe.training)
+    """Return a learner before its first update; what its phases train is compiled if the run does so."""
+    loss_scale = FIRST if machine.precision == "float16" else 1.0
+    started = Learner.start(family(recipe, num_classes, machine), recipe.training, loss_scale)
+    if recipe.training.gradient_checkpointing:
+        recompute(blocks(started.family))
+    for phase in started.family.phases():
+        machine.compile(phase.module)
+    return started
 
 
 def trainer(recipe: Recipe, loader: Loader, machine: Machine) -> Trainer:

@@ -14,6 +14,7 @@ from mezzotint.pixels import to_images, write_png
 from mezzotint.runs import build, checkpoint
 from mezzotint.runs.checkpoint import Checkpoint
 from mezzotint.runs.draw import draw_sheet
+from mezzotint.runs.monitor import Monitor
 from mezzotint.runs.recipe import CADENCES
 from mezzotint.runs.run import Run
 from mezzotint.seeds import forked
@@ -24,7 +25,7 @@ Values = dict[str, float | int | str]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line of `log.jsonl`: `kind` is update, validation, sheet, checkpoint or failed.
+    """One line of `log.jsonl`: `kind` is update, validation, sheet, score, monitor, checkpoint or failed.
 
     A drive ends with `stopped` or `done`, which are not logged.
     """
@@ -45,13 +46,18 @@ def drive(run: Run, loader: Loader, should_stop: Callable[[], bool] = lambda: Fa
     When `should_stop()` turns true, the run saves itself after the present update and ends with a `stopped` record.
     """
     learner, seconds_before = resume(run)
-    training, meter = run.recipe.training, Meter(seconds_before)
+    training, meter, monitor = run.recipe.training, Meter(seconds_before), Monitor.of(run, loader)
     for update in _updates(run, learner, loader):
         last = learner.images_seen >= training.images
         stopping = run.machine.agree(should_stop()) and not last
         if run.machine.is_main:
-            meter.add(update, training.batch_size)
-            yield from _records(run, learner, loader, meter, _due(run, update.images_seen, last, stopping))
+            took = meter.add(update, training.batch_size)
+            if decided := monitor.watch(took, learner):
+                yield _log(run, learner, "monitor", decided)
+            due = _due(run, update.images_seen, last, stopping)
+            if monitor.due(update.images_seen, last):
+                due.add("score")
+            yield from _records(run, learner, loader, meter, monitor, due)
             meter.resume()
         if stopping:
             yield Record("stopped", learner.update, learner.images_seen)
@@ -69,16 +75,23 @@ def _updates(run: Run, learner: Learner, loader: Loader) -> Iterator[Update]:
         raise
 
 
-def _records(run: Run, learner: Learner, loader: Loader, meter: "Meter", due: set[str]) -> Iterator[Record]:
+def _records(
+    run: Run, learner: Learner, loader: Loader, meter: "Meter", monitor: Monitor, due: set[str]
+) -> Iterator[Record]:
     """Make the records that are due. The checkpoint comes last: a log cut back to it has lost nothing."""
+    best = False
     if "log" in due:
         yield _log(run, learner, "update", meter.values(run))
     if "validation" in due:
         yield _log(run, learner, "validation", validate(run, learner, loader))
     if "sheet" in due:
         yield _log(run, learner, "sheet", draw(run, learner))
-    if "checkpoint" in due:
-        yield _log(run, learner, "checkpoint", save(run, learner, meter.seconds()))
+    if "score" in due:
+        record = _log(run, learner, "score", monitor.score(learner))
+        best = monitor.improves(record.json())
+        yield record
+    if "checkpoint" in due or best:
+        yield _log(run, learner, "checkpoint", save(run, learner, meter.seconds(), best))
 
 
 def _due(run: Run, images_seen: int, last: bool, stopping: bool) -> set[str]:
@@ -106,11 +119,13 @@ class Meter:
     updates: list[Update] = field(default_factory=list)
     images: int = 0
 
-    def add(self, update: Update, batch_size: int) -> None:
-        """Take in one update."""
-        self.busy_seconds += time.perf_counter() - self.since
+    def add(self, update: Update, batch_size: int) -> float:
+        """Take in one update; return the seconds it took."""
+        took = time.perf_counter() - self.since
+        self.busy_seconds += took
         self.updates.append(update)
         self.images += batch_size
+        return took
 
     def resume(self) -> None:
         """Go on timing updates: what was drawn, judged and saved meanwhile is not in `images_per_second`."""
@@ -129,6 +144,7 @@ class Meter:
             "gradient_norm": sum(u.gradient_norm for u in good) / max(len(good), 1),
             "learning_rate": self.updates[-1].learning_rate,
             "skipped": len(self.updates) - len(good),
+            **({"slices": self.updates[-1].slices} if self.updates[-1].slices > 1 else {}),
             "images_per_second": round(self.images / self.busy_seconds, 2),
             "seconds": self.seconds(),
             "memory_bytes": run.machine.memory_bytes(),
@@ -159,7 +175,7 @@ def validate(run: Run, learner: Learner, loader: Loader) -> Values:
 def _held_out_losses(run: Run, family: Family, loader: Loader) -> dict[str, float]:
     pixels, labels = loader.held_out(run.recipe.training.validation_size)
     size, totals = run.recipe.training.chunk_size or len(pixels), dict[str, float]()
-    with forked(run.recipe.seed, "validation"), run.machine.autocast():
+    with forked(run.recipe.seed, "validation"), run.machine.autocast(), run.machine.plainly():
         for start in range(0, len(pixels), size):
             chunk = _batch(run, pixels[start : start + size], None if labels is None else labels[start : start + size])
             for phase in family.phases():
@@ -184,11 +200,13 @@ def draw(run: Run, learner: Learner) -> Values:
     return paths
 
 
-def save(run: Run, learner: Learner, seconds: float) -> Values:
-    """Write a checkpoint, drop the ones no longer kept; return its path."""
+def save(run: Run, learner: Learner, seconds: float, is_best: bool = False) -> Values:
+    """Write a checkpoint, mark it if it is the best, drop the ones no longer kept; return its path."""
     state = {**learner.counters(), "seconds": seconds}
     whole = Checkpoint(learner.family.state_dict(), learner.ema.family.state_dict(), learner.optimizer_tensors(), state)
     path = checkpoint.save(run.folder.checkpoints, whole, learner.images_seen)
+    if is_best:
+        checkpoint.mark_best(run.folder.checkpoints, learner.images_seen)
     best = checkpoint.best(run.folder.checkpoints)
     checkpoint.prune(run.folder.checkpoints, run.recipe.training.keep_checkpoints, best)
     return {"path": str(path)}
@@ -206,6 +224,6 @@ def resume(run: Run) -> tuple[Learner, float]:
     build.load_weights(learner.family, last.weights)
     build.load_weights(learner.ema.family, last.ema)
     learner.load_optimizer_tensors(last.optimizer)
-    for name in learner.counters():
-        setattr(learner, name, last.state[name])
+    for name, fresh in learner.counters().items():  # fresh: a checkpoint of an earlier version lacks some
+        setattr(learner, name, last.state.get(name, fresh))
     return learner, float(last.state["seconds"])

@@ -1,132 +1,184 @@
-"""Judging: a run, a pack, a folder of pictures or an .npz against real images, by the protocols asked for."""
+"""Judging: a run, a pack, a folder, Parquet file or .npz against real images, by the protocols asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from torch import Tensor
-
-from mezzotint.contracts import Generator
-from mezzotint.data.loading import iterate
 from mezzotint.data.pack import Pack
-from mezzotint.data.prepare import DataOptions, ensure_pack
-from mezzotint.data.sources import SOURCES
-from mezzotint.errors import BadInput, nearest
-from mezzotint.evaluation.evaluate import Score, evaluate
+from mezzotint.data.prepare import DataOptions
+from mezzotint.errors import BadInput
+from mezzotint.evaluation.evaluate import Prepared, check_count, prepare, scored
 from mezzotint.evaluation.extractors import Batches, ExtractorOptions
-from mezzotint.evaluation.images import open_images
+from mezzotint.evaluation.given import Statistics
+from mezzotint.evaluation.identity import Images
+from mezzotint.evaluation.images import DrawnPictures, open_images
+from mezzotint.evaluation.passes import Progress
 from mezzotint.evaluation.protocols import Protocol
-from mezzotint.evaluation.statistics import Progress
-from mezzotint.generation.stream import Drawn as Pictures
-from mezzotint.generation.stream import stream
+from mezzotint.evaluation.score import Provenance, Score
 from mezzotint.machine import Machine
 from mezzotint.options import parse
 from mezzotint.runs import checkpoint
 from mezzotint.runs.folder import RunFolder
+from mezzotint.runs.references import BATCH, Packed, open_real
 from mezzotint.runs.run import Run, open_run
 
-BATCH = 64
+Weights = Literal["ema", "raw"]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A run's pictures of seeds 0.. as batches, drawn while they are read."""
+class Drawing:
+    """How a run's pictures come about: written beside its scores, with what they are measured against."""
 
-    generator: Generator
-    machine: Machine
-    count: int
+    run: Run
+    which: str  # a checkpoint's number
+    weights: Weights
+    changes: tuple[str, ...]
+    against: str
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield pixels uint8 [n, C, H, W] and labels int64 [n] or None."""
-        batches = stream(self.generator, range(self.count), batch_size=BATCH, device=self.machine.device)
-        while (batch := self._next(batches)) is not None:
-            yield batch.pixels, batch.labels
+    def record(self) -> dict[str, object]:
+        """Return what stands beside a score in `scores.jsonl`."""
+        changes = list(self.changes)
+        return {"checkpoint": int(self.which), "weights": self.weights, "changes": changes, "against": self.against}
 
-    def _next(self, batches: Iterator[Pictures]) -> Pictures | None:
-        with self.machine.autocast():  # never held over a yield: the reader's extractor would run in it too
-            return next(batches, None)
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Chosen images of a pack as batches, readable again and again."""
-
-    pack: Pack
-    indices: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield pixels uint8 [n, C, H, W] and labels int64 [n] or None."""
-        return iterate(self.pack, BATCH, self.indices)
+    def known(self, group: tuple[str, str, str]) -> Score | None:
+        """Return the latest score of this group that the run has of the same pictures."""
+        folder, wanted = self.run.folder, self.record()
+        lines = folder.read_scores() if folder.scores.exists() else []
+        same = [line for line in lines if {key: line.get(key) for key in wanted if key != "against"} == _but(wanted)]
+        for line in reversed(same):
+            try:
+                score = Score.from_json(line)
+            except BadInput:  # written by another version: measured again
+                continue
+            if score.group == group:
+                return score
+        return None
 
 
-def data_options(text: str, like: DataOptions) -> DataOptions:
-    """Read a data argument (a pack, a Parquet file, a folder, or SOURCE[:SPLIT]) as prepared like other images are."""
-    path, (name, _, split) = Path(text), text.partition(":")
-    tree = like.tree() | {"pack": None, "path": None, "limit": None}
-    if (path / "pack.json").is_file():
-        return parse(DataOptions, tree | {"pack": path, "channels": None})  # gray and RGB compare: gray is repeated
-    if path.exists():
-        source = "folder" if path.is_dir() else "parquet"
-        return parse(DataOptions, tree | {"source": source, "path": path.absolute(), "split": "all"})
-    if name in SOURCES:
-        return parse(DataOptions, tree | {"source": name, "split": split or "test"})
-    raise BadInput(f"data {text!r}: no such pack, file or folder, and no such source; {nearest(name, SOURCES)}")
+def _but(record: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in record.items() if key != "against"}  # the fingerprint tells better
 
 
 @dataclass(frozen=True)
 class Case:
     """What is judged, against what, and real images kept apart from both."""
 
-    generated: Batches
-    reference: Batches
+    protocols: tuple[str, ...]
+    generated: Images
+    reference: Batches | Statistics
+    provenance: Provenance
     held_out: Batches | None
     labelled: Batches | None
     machine: Machine
     extractors: tuple[ExtractorOptions, ...] = ()
+    drawing: Drawing | None = None
+
+    def prepare(self) -> Generator[Progress, None, Prepared]:
+        """Find the real side's features; what can't be judged is refused before."""
+        check_count(self.generated, self.protocols)
+        prepared = yield from prepare(
+            self.reference,
+            self.protocols,
+            held_out=self.held_out,
+            labelled=self.labelled,
+            extractors=self.extractors,
+            provenance=self.provenance,
+            machine=self.machine,
+        )
+        return prepared
+
+    def score(self, prepared: Prepared, protocols: Sequence[Protocol] | None = None) -> Iterator[Progress | Score]:
+        """Score by the prepared protocols, or by some; a run's scores go to its `scores.jsonl`."""
+        for found in scored(self.generated, prepared, protocols=protocols):
+            if isinstance(found, Score) and self.drawing and self.machine.is_main:
+                self.drawing.run.folder.append_score(found.to_json() | self.drawing.record())
+            yield found
 
 
-def run_case(
-    run: Run, against: str, protocols: Sequence[str], which: str, weights: Literal["ema", "raw"], changes: Sequence[str]
+def open_case(
+    target: Path,
+    against: str,
+    protocols: Sequence[str] = (),
+    *,
+    which: str = "last",
+    weights: Weights = "ema",
+    changes: Sequence[str] = (),
+    device: str = "auto",
+    held_out: str | None = None,
 ) -> Case:
+    """Open what is judged and the real images; `held_out` names further real ones for the floor."""
+    folder = RunFolder(target)
+    if not folder.exists:
+        _check_files(target, protocols, changes)
+        return _files_case(target, against, protocols, device, held_out)
+    run = open_run(folder, device)
+    which = checkpoint.find(folder.checkpoints, which).name  # now: a run that goes on has another last one soon
+    protocols = protocols or [run.changed(changes).evaluation.protocol]
+    return _run_case(protocols, Drawing(run, which, weights, tuple(changes), against), held_out)
+
+
+def _run_case(protocols: Sequence[str], drawing: Drawing, held_out: str | None) -> Case:
     """Draw from a run. Its training images give the floor and teach an extractor that learns, half of them each."""
-    reference = ensure_pack(data_options(against, run.recipe.data))
-    extractors = run.changed(changes).evaluation.extractors
-    loader = run.loader()
+    run = drawing.run
+    real = open_real(drawing.against, run.recipe.data)
     count = max(Protocol.parse(protocol).count for protocol in protocols)
-    generated = Drawn(run.generator(which, weights, changes), run.machine, count)
-    if reference.content_hash == loader.pack.content_hash:
-        return Case(generated, _whole(reference), None, None, run.machine, extractors)
+    generator = run.generator(drawing.which, drawing.weights, drawing.changes)
+    generated = DrawnPictures(generator, run.machine, count, BATCH)
+    spare, labelled = _spare(run, real.held)
+    return Case(
+        tuple(protocols),
+        generated,
+        _images(real.held),
+        real.provenance,
+        spare if held_out is None else _held_out(held_out, run.recipe.data),
+        labelled,
+        run.machine,
+        run.changed(drawing.changes).evaluation.extractors,
+        drawing,
+    )
+
+
+def _spare(run: Run, reference: Pack | Images | Statistics) -> tuple[Images | None, Images | None]:
+    """Return training images for the floor, and others with labels, where the reference isn't made of them."""
+    loader = run.loader()
+    if isinstance(reference, Statistics):
+        return None, None  # they may well be of the training images
+    if isinstance(reference, Pack) and reference.content_hash == loader.pack.content_hash:
+        return None, None
     even, odd = loader.train_indices[::2], loader.train_indices[1::2]
-    labelled = Packed(loader.pack, odd) if loader.pack.num_classes else None
-    held_out = Packed(loader.pack, even if labelled else loader.train_indices)
-    return Case(generated, _whole(reference), held_out, labelled, run.machine, extractors)
+    labelled = Packed(loader.pack, odd, BATCH) if loader.pack.num_classes else None
+    return Packed(loader.pack, even if labelled else loader.train_indices, BATCH), labelled
 
 
-def files_case(target: Path, against: str, device: str) -> Case:
-    """Read pictures that are there already: a pack, a folder or an .npz."""
+def _images(held: Pack | Images | Statistics) -> Images | Statistics:
+    return Packed.whole(held) if isinstance(held, Pack) else held
+
+
+def _held_out(text: str, like: DataOptions) -> Images:
+    images = _images(open_real(text, like).held)
+    if isinstance(images, Statistics):
+        raise BadInput(f"--held-out {text}: holds statistics, a floor needs real images")
+    return images
+
+
+def _files_case(target: Path, against: str, protocols: Sequence[str], device: str, held_out: str | None) -> Case:
+    """Read pictures that are there already."""
     machine = Machine.detect(device).prepare()
-    if (target / "pack.json").is_file():
-        pack = Pack.open(target)
-        return Case(_whole(pack), _reference(against, pack.image_size, pack.channels), None, None, machine)
-    generated = open_images(target, BATCH)
-    channels, height, width = next(iter(generated))[0].shape[1:]
+    generated = _pictures(target)
+    channels, height, width = generated.batch(0)[0].shape[1:]
     if height != width:
         raise BadInput(f"{target}: pictures are {width}x{height} px, must be square")
-    return Case(generated, _reference(against, height, channels), None, None, machine)
+    check_count(generated, protocols)
+    like = parse(DataOptions, {"image_size": height, "channels": channels})
+    real = open_real(against, like)
+    spare = None if held_out is None else _held_out(held_out, like)
+    return Case(tuple(protocols), generated, _images(real.held), real.provenance, spare, None, machine)
 
 
-def _reference(against: str, image_size: int, channels: int) -> Batches:
-    options = parse(DataOptions, {"image_size": image_size, "channels": channels})
-    return _whole(ensure_pack(data_options(against, options)))
-
-
-def _whole(pack: Pack) -> Packed:
-    return Packed(pack, np.arange(len(pack)))
+def _pictures(target: Path) -> Images:
+    is_pack = (target / "pack.json").is_file()
+    return Packed.whole(Pack.open(target)) if is_pack else open_images(target, BATCH)
 
 
 def _check_files(target: Path, protocols: Sequence[str], changes: Sequence[str]) -> None:
@@ -139,36 +191,7 @@ def _check_files(target: Path, protocols: Sequence[str], changes: Sequence[str])
         raise BadInput(f"--protocol: {target} is not a run, so say how to judge it, e.g. --protocol fd-squeezenet-1k")
 
 
-def judge(
-    target: Path,
-    against: str,
-    protocols: Sequence[str] = (),
-    *,
-    which: str = "last",
-    weights: Literal["ema", "raw"] = "ema",
-    changes: Sequence[str] = (),
-    device: str = "auto",
-) -> Iterator[Progress | Score]:
-    """Yield progress, then one score per protocol (default: the run's own); a run's scores go to `scores.jsonl`."""
-    folder = RunFolder(target)
-    if folder.exists:
-        run = open_run(folder, device)
-        which = checkpoint.find(folder.checkpoints, which).name  # now: a run that goes on has another last one soon
-        protocols = protocols or [run.changed(changes).evaluation.protocol]
-        case = run_case(run, against, protocols, which, weights, changes)
-    else:
-        _check_files(target, protocols, changes)
-        case = files_case(target, against, device)
-    for found in evaluate(
-        case.generated,
-        case.reference,
-        protocols,
-        held_out=case.held_out,
-        labelled=case.labelled,
-        extractors=case.extractors,
-        device=case.machine.device,
-    ):
-        if folder.exists and isinstance(found, Score):
-            drawn = {"checkpoint": int(which), "weights": weights, "changes": list(changes), "against": against}
-            folder.append_score(found.to_json() | drawn)
-        yield found
+def judge(case: Case) -> Iterator[Progress | Score]:
+    """Yield progress, then one score per protocol."""
+    prepared = yield from case.prepare()
+    yield from case.score(prepared)

@@ -30,7 +30,12 @@ CADENCES: tuple[Cadence, ...] = get_args(Cadence)
 class TrainingOptions(LearningOptions):
     """How a family learns, and when a run writes what."""
 
-    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="number type of the networks")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="number type of the networks"
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto", description="whether the network is compiled; auto: where that pays within the run"
+    )
     log_images: Count | None = Field(
         default=None, ge=1, description="images between log records; null = 1/200 of the run"
     )
@@ -49,25 +54,58 @@ class TrainingOptions(LearningOptions):
     )
     keep_checkpoints: int = Field(default=2, ge=1, description="latest checkpoints kept")
 
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _as_written(cls, value: object) -> object:
+        """YAML reads a bare `on` and `off` as true and false."""
+        return ("on" if value else "off") if isinstance(value, bool) else value
+
     def every(self, what: Cadence) -> int:
         """Return the cadence of one kind of record, in images."""
         parts = 200 if what == "log" else 10
         return getattr(self, f"{what}_images") or max(self.images // parts, self.batch_size)
 
 
+MONITOR_SECONDS = 20.0
+"""Of a training's time a share that is less than this isn't worth a monitor: it has to be made ready, too."""
+
+
 class EvaluationOptions(Options):
-    """The protocol a run is judged by when none is named."""
+    """The protocol a run is judged by when none is named, and how it is monitored while it trains."""
 
     protocol: str = Field(default="fd-classifier-1k", description="metric, extractor and number of images")
     extractors: tuple[Annotated[ExtractorOptions, Choice(EXTRACTORS)], ...] = Field(
         default=(), description="extractors with options of their own, e.g. {kind: squeezenet, weights: FILE}"
     )
+    monitor: str = Field(
+        default="auto",
+        description="protocol scored on held-out images while training, to keep the best checkpoint; auto: a cheap "
+        "one, where enough images are held out and the training is long enough; off: none",
+    )
+    every_images: Count | None = Field(
+        default=None, ge=1, description="images between monitored scores; null: as often as the share allows"
+    )
+    share: float = Field(default=0.05, gt=0, le=0.5, description="most of the training time that monitoring may take")
 
     @field_validator("protocol")
     @classmethod
     def _known(cls, value: str) -> str:
         Protocol.parse(value)
         return value
+
+    @field_validator("monitor", mode="before")
+    @classmethod
+    def _as_written(cls, value: object) -> object:
+        """YAML reads a bare `off` as false."""
+        if value in ("auto", "off", False):
+            return value or "off"
+        Protocol.parse(str(value))
+        return value
+
+    def reserved(self, seconds: float) -> float:
+        """Return how many of a training's seconds monitoring may take."""
+        wanted = self.monitor != "off" and (self.monitor != "auto" or self.share * seconds >= MONITOR_SECONDS)
+        return self.share * seconds if wanted else 0.0
 
 
 class Recipe(Options):

@@ -1,9 +1,10 @@
 """A run: created once from a recipe, opened again to resume, sample or evaluate."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +15,13 @@ from mezzotint.data.loading import Loader
 from mezzotint.data.prepare import DataOptions, ensure_pack
 from mezzotint.data.prepare import Progress as PrepareProgress
 from mezzotint.errors import BadInput
-from mezzotint.machine import Machine
+from mezzotint.machine import Compilation, Machine
 from mezzotint.options import Options, Tree, override, parse, read_yaml, write_yaml
 from mezzotint.runs import build, checkpoint, recipe
 from mezzotint.runs.budget import plan
+from mezzotint.runs.compilation import decide
+from mezzotint.runs.draw import MixedPrecision
+from mezzotint.runs.fitting import choose_chunk
 from mezzotint.runs.folder import RunFolder, check_name
 from mezzotint.runs.recipe import Recipe
 from mezzotint.seeds import mix
@@ -34,11 +38,13 @@ class Environment(Options):
 
     recipe: str = Field(description="name of the recipe it was made from")
     device: str = Field(description="where it computes")
-    precision: Literal["float32", "bfloat16"] = Field(description="number type of its networks")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(description="number type of its networks")
     threads: int = Field(ge=1, description="processor threads")
     num_classes: int = Field(ge=0, description="classes of its images, 0 without labels")
     train_images: int = Field(ge=1, description="images it learns from, the held-out ones aside")
     content_hash: str = Field(description="digest of its images")
+    compiled: bool = Field(default=False, description="whether training compiles its network")
+    compiled_because: str = Field(default="", description="why")
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,8 @@ class Run:
         path = checkpoint.find(self.folder.checkpoints, which)
         drawn = self.family().eval().requires_grad_(False)
         build.load_weights(drawn, checkpoint.load_weights(path, weights))
-        return drawn.generator(self.changed(assignments).sampling)
+        self.machine.lighten(drawn)
+        return MixedPrecision(drawn.generator(self.changed(assignments).sampling), self.machine)
 
     def drawn_folder(self, which: str, weights: str, assignments: Sequence[str], label: int | None) -> Path:
         """Return where pictures go that were drawn this way: another checkpoint or option, another folder."""
@@ -112,6 +119,7 @@ def open_run(folder: RunFolder, device: str | None = None) -> Run:
         precision=environment.precision,
         threads=environment.threads,
     ).prepare()
+    machine = replace(machine, compilation=Compilation(environment.compiled, environment.compiled_because))
     return Run(folder, resolved, machine, environment.num_classes, environment.content_hash)
 
 
@@ -177,6 +185,8 @@ def _check_same(run: Run, name: str, assignments: Sequence[str]) -> None:
         raise BadInput(f"run {run.folder.path} was made from {made_from}, not {name}; give --name for a new run")
     then = run.recipe.tree()
     asked = _resolve(override(then, assignments), name, run.recipe.data.channels, environment.train_images)
+    if asked.training.chunk_size is None:  # as when the run was created: what was chosen then stays
+        asked = asked.but(training=asked.training.but(chunk_size=run.recipe.training.chunk_size))
     difference = _difference(then, asked.tree())
     if difference:
         raise BadInput(f"run {run.folder.path} was made with {difference}; give --name for a new run")
@@ -210,6 +220,10 @@ def _create(
     loader = Loader(pack, checked.seed, checked.data.held_out)
     resolved = _resolve(tree, name, pack.channels, len(loader.train_indices))
     build.check(resolved, pack.num_classes)  # again: now its channels and classes are known
+    chunk_size = choose_chunk(resolved, pack.num_classes, machine)
+    resolved = resolved.but(training=resolved.training.but(chunk_size=chunk_size))
+    left = None if deadline is None else deadline - time.monotonic()
+    machine = replace(machine, compilation=decide(resolved, machine, pack.num_classes, left))
     if deadline is not None:
         resolved = plan(resolved, loader, machine, pack.num_classes, deadline)
     facts = {"recipe": Path(name).stem, "num_classes": pack.num_classes, "train_images": len(loader.train_indices)}
@@ -219,12 +233,10 @@ def _create(
 
 
 def _resolve(tree: Tree, name: str, channels: int | None, train_images: int) -> Recipe:
-    """Give every open number its value: epochs, channels, chunk size; make paths independent of the folder."""
+    """Give epochs and open channels their number; make paths independent of the folder."""
     checked = parse(Recipe, tree, where=f"recipe {name}:", train_images=train_images)
-    training = checked.training
-    training = training.but(chunk_size=training.chunk_size or training.batch_size)
     data = checked.data.but(channels=checked.data.channels or channels)
-    return _absolute(checked.but(training=training, data=data))
+    return _absolute(checked.but(data=data))
 
 
 def _absolute(checked: Recipe) -> Recipe:

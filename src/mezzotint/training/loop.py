@@ -1,7 +1,7 @@
 """The one training loop, for every family: an iterator of updates. The caller logs, draws, saves or stops.
 
 Everything random is a function of (seed, update, phase, chunk), and the data of a position: nothing is carried from
-one update to the next but weights, optimizer, average and four counters, so a run resumes bit for bit anywhere.
+one update to the next but weights, optimizer, average and a few counters, so a run resumes bit for bit anywhere.
 """
 
 import math
@@ -15,12 +15,14 @@ from torch.optim import Optimizer
 
 from mezzotint.contracts import Batch, Family, Loss, Phase
 from mezzotint.errors import BadInput, RunFailed, nearest
-from mezzotint.machine import Machine
+from mezzotint.machine import Machine, memory_told, out_of_memory
 from mezzotint.options import Count, Options
 from mezzotint.pixels import to_images
 from mezzotint.seeds import seed_generators
 from mezzotint.training.ema import Ema
 from mezzotint.training.optimizers import OptimizerOptions, build, load_state_tensors, set_rate, state_tensors
+from mezzotint.training.scaling import rescaled
+from mezzotint.training.slices import LESS_MEMORY, more_slices, slices
 
 Feed = Callable[[int, int], tuple[Tensor, Tensor | None]]
 """(position, length) -> pixels uint8 [length, C, H, W] and labels int64 [length] or None."""
@@ -38,7 +40,12 @@ class LearningOptions(OptimizerOptions):
 
     images: Count = Field(default=2_000_000, ge=1, description="training length in images seen")
     batch_size: int = Field(default=128, ge=1, description="images per update")
-    chunk_size: int | None = Field(default=None, ge=1, description="images per forward pass; null = the whole batch")
+    chunk_size: int | None = Field(
+        default=None, ge=1, description="images per forward pass; null = as many of the batch as fit into memory"
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="whether blocks are computed again for their gradient: less memory, more time"
+    )
     gradient_clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm; null = no clipping")
     max_skipped: int = Field(
         default=10, ge=1, description="updates in a row with a non-finite gradient that stop the run"
@@ -57,6 +64,18 @@ class LearningOptions(OptimizerOptions):
         for name in self.phases.keys() - set(known):
             raise BadInput(f"training.phases: unknown phase {name!r}: {nearest(name, known)}")
 
+    def check_processes(self, count: int) -> None:
+        """Raise `BadInput` where a batch has too few chunks to give each of `count` processes one."""
+        size = self.chunk_size or self.batch_size
+        chunks = -(-self.batch_size // size)
+        if chunks < count:
+            most = self.batch_size // count
+            right = f"set it to {most} or less" if most else "start fewer processes"
+            raise BadInput(
+                f"training.chunk_size={size}: a batch of {self.batch_size} in chunks of {size} makes {chunks}, "
+                f"too few for {count} processes; {right}"
+            )
+
     def for_phase(self, name: str) -> OptimizerOptions:
         """Return the optimizer's options with one phase's own rates put in."""
         own = self.phases.get(name)
@@ -64,9 +83,15 @@ class LearningOptions(OptimizerOptions):
         return OptimizerOptions(**{**shared, **(own.model_dump(exclude_none=True) if own else {})})
 
 
+_COUNTERS = ("update", "images_seen", "skipped", "skipped_in_a_row", "loss_scale", "steady")
+
+
 @dataclass
 class Learner:
-    """All that changes while a family learns; a checkpoint is exactly this."""
+    """All that changes while a family learns; a checkpoint is exactly this.
+
+    Except `slices`, into how many a chunk is cut because it didn't fit into memory: each session finds that anew.
+    """
 
     family: Family
     options: LearningOptions
@@ -76,17 +101,21 @@ class Learner:
     images_seen: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
+    loss_scale: float = 1.0
+    steady: int = 0
+    slices: int = 1
 
     @classmethod
-    def start(cls, family: Family, options: LearningOptions) -> "Learner":
-        """Return a learner before its first update."""
+    def start(cls, family: Family, options: LearningOptions, loss_scale: float = 1.0) -> "Learner":
+        """Return a learner before its first update; a loss scale other than 1 adapts itself while it learns."""
         options.check_phases(family)
         optimizers = {p.name: build(options.for_phase(p.name), p.module) for p in family.phases()}
-        return cls(family, options, Ema(family, options.ema_halflife_images, options.ema_warmup), optimizers)
+        ema = Ema(family, options.ema_halflife_images, options.ema_warmup)
+        return cls(family, options, ema, optimizers, loss_scale=loss_scale)
 
-    def counters(self) -> dict[str, int]:
-        """Return the four counters, for the checkpoint's `state.json`."""
-        return {name: getattr(self, name) for name in ("update", "images_seen", "skipped", "skipped_in_a_row")}
+    def counters(self) -> dict[str, int | float]:
+        """Return the counters, for the checkpoint's `state.json`."""
+        return {name: getattr(self, name) for name in _COUNTERS}
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """Return every optimizer's state as `<phase>/<parameter>/<slot>`."""
@@ -110,6 +139,7 @@ class Update:
     skipped: bool
     gradient_norm: float
     parts: Mapping[str, Tensor] = field(default_factory=dict)
+    slices: int = 1
 
 
 @dataclass(frozen=True)
@@ -123,9 +153,12 @@ class Trainer:
 
     def train(self, learner: Learner) -> Iterator[Update]:
         """Train until `options.images` are seen, yielding after every update; stop iterating to stop training."""
+        learner.options.check_processes(self.machine.world)
         learner.family.train()
         while learner.images_seen < learner.options.images:
-            yield self._update(learner)
+            with memory_told(f"update {learner.update + 1}", LESS_MEMORY):
+                update = self._update(learner)
+            yield update
 
     def _update(self, learner: Learner) -> Update:
         parts: dict[str, Tensor] = {}
@@ -161,19 +194,41 @@ class Trainer:
 
     def _gradients(self, phase: Phase, chunks: list[Batch], learner: Learner) -> dict[str, Tensor]:
         """Sum the chunks' gradients, in order and over processes; return the named losses, averaged over images."""
-        learner.optimizers[phase.name].zero_grad(set_to_none=True)
-        totals: dict[str, Tensor] = {}
-        for chunk in chunks:
-            seed_generators(self.seed, learner.update, phase.name, chunk.images_seen - learner.images_seen)
-            with self.machine.autocast():
-                loss = phase.loss(chunk)
-            share = len(chunk.images) / learner.options.batch_size
-            (loss.value * share).backward()
-            for name, value in _named(phase, loss).items():
-                totals[name] = totals.get(name, torch.zeros_like(value)) + value * share
+        while (totals := self._try_gradients(phase, chunks, learner)) is None:
+            self.machine.release()
+            rows = max(len(chunk.images) for chunk in chunks)
+            learner.slices = more_slices(phase, learner.family, rows, learner.slices)
         gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
         self.machine.reduce([*gradients, *totals.values()])
+        if learner.loss_scale != 1:
+            torch._foreach_mul_(gradients, 1 / learner.loss_scale)  # pyright: ignore[reportPrivateImportUsage]
         return totals
+
+    def _try_gradients(self, phase: Phase, chunks: list[Batch], learner: Learner) -> dict[str, Tensor] | None:
+        """Do this process's chunks from the first one on; None if memory runs out, all of the attempt let go."""
+        learner.optimizers[phase.name].zero_grad(set_to_none=True)
+        totals: dict[str, Tensor] = {}
+        try:
+            for chunk in chunks:
+                for name, value in self._chunk_gradients(phase, chunk, learner):
+                    totals[name] = totals.get(name, torch.zeros_like(value)) + value
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return None
+        return totals
+
+    def _chunk_gradients(self, phase: Phase, chunk: Batch, learner: Learner) -> Iterator[tuple[str, Tensor]]:
+        """Add a chunk's gradients, slice by slice; yield its part in every named loss."""
+        place = (self.seed, learner.update, phase.name, chunk.images_seen - learner.images_seen)
+        for rows, whole_dropout in slices(phase, chunk, learner.slices, lambda: seed_generators(*place)):
+            share = len(rows.images) / learner.options.batch_size
+            with whole_dropout:
+                with self.machine.autocast():
+                    loss = phase.loss(rows)
+                (loss.value * (share * learner.loss_scale)).backward()
+            for name, value in _named(phase, loss).items():
+                yield name, value * share
 
 
 def _named(phase: Phase, loss: Loss) -> dict[str, Tensor]:
@@ -207,9 +262,10 @@ def _finish(learner: Learner, norm: float, parts: dict[str, Tensor]) -> Update:
         learner.ema.follow(learner.family, options.batch_size, learner.images_seen)
     learner.skipped += not finite
     learner.skipped_in_a_row = 0 if finite else learner.skipped_in_a_row + 1
+    learner.loss_scale, learner.steady = rescaled(learner.loss_scale, learner.steady, finite)
     if learner.skipped_in_a_row >= options.max_skipped:
         raise RunFailed(
             f"update {learner.update}: loss or gradient was not finite {learner.skipped_in_a_row} times in a row; "
             f"lower training.learning_rate (now {options.learning_rate:g}) or set training.precision=float32"
         )
-    return Update(learner.update, learner.images_seen, rate, not finite, norm, parts)
+    return Update(learner.update, learner.images_seen, rate, not finite, norm, parts, learner.slices)

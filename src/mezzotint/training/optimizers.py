@@ -1,7 +1,9 @@
 """Optimizers, their learning rates over a run, and their state as named tensors."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
+from inspect import unwrap
 from typing import Annotated
 
 import torch
@@ -96,9 +98,16 @@ class OptimizerOptions(Options):
         return self.learning_rate * warm * self.decay.factor(images_seen, images)
 
 
+@cache
+def _undecorated(kind: type[Optimizer]) -> Callable[..., Optimizer]:
+    """Return the same optimizer without the decorators that import torch's compiler: a second of every start."""
+    plain = {name: unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad", "step")}
+    return type(kind.__name__, (kind,), plain | {"step": torch.no_grad()(plain["step"])})
+
+
 def build(options: OptimizerOptions, module: nn.Module) -> Optimizer:
     """Return the optimizer of one phase's module, with fused kernels."""
-    return OPTIMIZERS[options.optimizer](
+    return _undecorated(OPTIMIZERS[options.optimizer])(
         module.parameters(),
         lr=options.learning_rate,
         betas=(options.beta1, options.beta2),

@@ -14,18 +14,23 @@ def command(
 ) -> None:
     """Say what this machine offers and how fast it is.
 
-    With what will be slow or short on it, and what helps.
+    With what will be slow or short on it, why, and what helps.
     """
+    from mezzotint.cli.benching import lines
     from mezzotint.cli.diagnosis import diagnose
     from mezzotint.machine import Machine
 
     found = diagnose(Machine.detect(device).prepare(), Path.cwd())
     if as_json:
-        typer.echo(json.dumps(asdict(found), indent=2))
+        measured = found.measured and found.measured.tree()
+        typer.echo(json.dumps({**asdict(found), "measured": measured}, indent=2))
         return
     for name, value in found.facts.items():
-        typer.echo(f"{name:14} {value}")
+        typer.echo(f"{name:20} {value}")
     for name, gflops in found.gflops.items():
-        typer.echo(f"{'convolution':14} {gflops:,.0f} GFLOP/s in {name}")
+        typer.echo(f"{'convolution':20} {gflops:,.0f} GFLOP/s in {name}")
+    spoken = lines(str(found.facts["precision"]), found.measured) if found.measured else ["nothing yet"]
+    for line in spoken:
+        typer.echo(f"{'mezzotint bench':20} {line}")
     for warning in found.warnings:
-        typer.echo(f"{'note':14} {warning}")
+        typer.echo(f"{'note':20} {warning}")

@@ -17,7 +17,7 @@ def command(
     sampler: Annotated[str | None, typer.Option(help="See `mezzotint list samplers`.")] = None,
     steps: Annotated[int | None, typer.Option(help="Moves from noise to picture.")] = None,
     weights: Annotated[Literal["ema", "raw"], typer.Option(help="ema (averaged) or raw.")] = "ema",
-    checkpoint: Annotated[str, typer.Option(help="last, or a number of images seen.")] = "last",
+    checkpoint: Annotated[str, typer.Option(help="last, best (by the monitored score), or images seen.")] = "last",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures drawn at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto (where it was trained), cpu, cuda, mps.")] = "auto",
     out: Annotated[
@@ -43,7 +43,7 @@ def command(
     )
     labels = None if label is None else [label] * count
     columns = class_columns(generator.num_classes, count) if label is None else None
-    with Progress("sample", count) as progress, opened.machine.autocast():
+    with Progress("sample", count) as progress:
         drawn = stream(generator, seeds, batch_size=batch_size, device=opened.machine.device, labels=labels)
         for batch in saved(drawn, destination, columns):
             progress.advance(len(batch.seeds))

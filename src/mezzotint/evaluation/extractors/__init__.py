@@ -1,6 +1,6 @@
 """Pixels to features and, where it has them, class probabilities: one extractor per file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ class Extractor:
     rule: str  # how pixels become the network's input, in words; part of the hash
     device: torch.device
     batch_size: int = 64
+    weights_hash: str = ""  # of the weights as published; empty: of the network's own
 
     def __post_init__(self) -> None:
         self.network.eval().requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)
@@ -45,6 +46,8 @@ class Extractor:
     @cached_property
     def hash(self) -> str:
         """Identity of the features: weights and resize rule. Scores of different hashes are never compared."""
+        if self.weights_hash:
+            return tensors_hash({}, self.name, self.rule, self.weights_hash)
         return tensors_hash(self.network.state_dict(), self.name, self.rule)
 
     @torch.inference_mode()
@@ -69,6 +72,8 @@ class ExtractorOptions(Options):
 class PublishedWeights(ExtractorOptions):
     """Options of an extractor whose weights somebody has published, and which may be given as a file."""
 
+    published: ClassVar[Mapping[str, tuple[Published, ...]]] = {}  # by the name that `mezzotint weights` knows
+
     weights: Path | None = Field(
         default=None, description="weights file as published; null: $MEZZOTINT_WEIGHTS, the cache, then its URL"
     )
@@ -78,6 +83,14 @@ class PublishedWeights(ExtractorOptions):
         description="leading digits of the file's SHA-256, for weights of your own",
     )
 
-    def find(self, published: Sequence[Published]) -> Path:
-        """Return the checked weights file."""
-        return find_weights(self.weights, self.sha256, published)
+    def find(self, name: str) -> Path:
+        """Return the checked weights file called `name` in `published`."""
+        return find_weights(name, self.published.get(name, ()), self.weights, self.sha256)
+
+
+def all_published() -> dict[str, tuple[Published, ...]]:
+    """Name to published files (the same weights, any of them will do) of every extractor's weights."""
+    known = [EXTRACTORS[name] for name in EXTRACTORS]
+    return {
+        name: files for part in known if issubclass(part, PublishedWeights) for name, files in part.published.items()
+    }

@@ -1,0 +1,1 @@
+"""Fetch and check the published weights that extractors need."""

@@ -1,0 +1,18 @@
+"""`mezzotint weights verify`: are the weights here what their authors published?"""
+
+from typing import Annotated
+
+import typer
+
+
+def command(name: Annotated[str, typer.Argument(help="Which weights; without it, all.")] = "all") -> None:
+    """Hash the weights that are here: ok, wrong or absent, with file and SHA-256."""
+    from mezzotint.cli.published import checks, chosen
+    from mezzotint.errors import BadInput
+
+    wrong = []
+    for check in checks(chosen(name)):
+        typer.echo(check.line)
+        wrong += [check.path] if check.state == "wrong" else []
+    if wrong:
+        raise BadInput(f"wrong weights, delete and fetch again: {', '.join(map(str, wrong))}")

@@ -1,0 +1,132 @@
+"""What a run will need, told before anything starts: counted where it can be, timed in a few trial updates."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mezzotint.contracts import Condition
+from mezzotint.machine import Machine, memory_told
+from mezzotint.runs import build
+from mezzotint.runs.compilation import operations_per_image
+from mezzotint.runs.fitting import blank_batches, choose_chunk, training_memory
+from mezzotint.runs.recipe import Recipe
+from mezzotint.seeds import SeededNoise, forked
+from mezzotint.training.cost import Pace, evaluation_seconds, pace
+from mezzotint.training.loop import Trainer
+from mezzotint.training.slices import LESS_MEMORY
+
+_TRIAL_OPERATIONS = 60e9  # of a trial update: a fraction of a second on two processor cores
+_PROCESS = 110 * 2**20  # main memory that parts of Python and torch take once updates begin
+_LOOKS = 2  # raw and averaged weights are both looked at
+_UPDATE = 3  # a forward pass, and twice its operations backward
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Memory in bytes, times in seconds, operations of products and convolutions (a multiply-add counts as two)."""
+
+    device: str
+    precision: str
+    threads: int
+    parameters: int
+    forward_operations: float
+    update_operations: float
+    batch_size: int
+    chunk_size: int
+    fixed_bytes: int
+    image_bytes: int
+    peak_bytes: int
+    free_bytes: int | None
+    seconds_per_1000_images: float
+    images: int
+    training_seconds: float
+    nfe: float
+    sheet_seconds: float
+    validation_seconds: float
+    monitor_seconds: float
+
+    def total_operations(self) -> float:
+        """Operations of all updates."""
+        return self.images * self.update_operations
+
+    def total_seconds(self) -> float:
+        """Time of training with its sheets and validations; monitoring takes up to `monitor_seconds` more."""
+        return self.training_seconds + self.sheet_seconds + self.validation_seconds
+
+
+def estimate(recipe: Recipe, num_classes: int, machine: Machine) -> Estimate:
+    """Estimate what training a recipe costs on a machine, in a few seconds and without its images: grey ones do.
+
+    Open channels count as 3. `RunFailed` where not even a few images fit into memory.
+    """
+    whole = recipe.but(data=recipe.data.but(channels=recipe.data.channels or 3))
+    base = machine.memory_bytes() + _PROCESS if machine.device.type == "cpu" else 0
+    with memory_told("a trial update", LESS_MEMORY), forked(recipe.seed, "estimate"):
+        needed = training_memory(whole, num_classes, machine)
+        chunk = choose_chunk(whole, num_classes, machine)
+        family = build.family(whole, num_classes, machine)
+        make = blank_batches(whole, num_classes, machine.device)
+        forward = operations_per_image(whole, num_classes) / _UPDATE
+        rows = max(1, min(chunk, int(_TRIAL_OPERATIONS / (_UPDATE * forward))))
+        per_evaluation = evaluation_seconds(family, make(rows), machine)
+        speed = _pace(whole, num_classes, machine, rows)
+    training, nfe = whole.training, evaluations(whole, num_classes)
+    seconds = speed.seconds(training.images, training.batch_size)
+    sheets, validations = (-(-training.images // training.every(what)) for what in ("sheet", "validation"))
+    return Estimate(
+        device=str(machine.device),
+        precision=machine.precision,
+        threads=machine.threads,
+        parameters=needed.parameters,
+        forward_operations=forward,
+        update_operations=_UPDATE * forward,
+        batch_size=training.batch_size,
+        chunk_size=chunk,
+        fixed_bytes=base + needed.fixed,
+        image_bytes=needed.image,
+        peak_bytes=base + needed.peak(chunk),
+        free_bytes=machine.free_bytes(),
+        seconds_per_1000_images=1000 * seconds / training.images,
+        images=training.images,
+        training_seconds=seconds,
+        nfe=nfe,
+        sheet_seconds=_LOOKS * sheets * training.sheet_size * nfe * per_evaluation,
+        validation_seconds=_LOOKS * validations * training.validation_size * per_evaluation,
+        monitor_seconds=0.0 if whole.evaluation.monitor == "off" else whole.evaluation.share * seconds,
+    )
+
+
+def _pace(recipe: Recipe, num_classes: int, machine: Machine, rows: int) -> Pace:
+    """Time updates of `rows` random images with a throwaway learner."""
+    trial = recipe.but(training=recipe.training.but(images=2**50, batch_size=rows, chunk_size=rows))
+    make = blank_batches(recipe, num_classes, torch.device("cpu"))
+
+    def feed(position: int, length: int) -> tuple[Tensor, Tensor | None]:
+        batch = make(length)
+        return torch.randint(0, 256, batch.images.shape, dtype=torch.uint8), batch.labels
+
+    learner = build.learner(trial, num_classes, machine)
+    return pace(Trainer(feed, build.augmentation(trial), machine, recipe.seed), learner)
+
+
+class _Counting(nn.Module):
+    """A network that costs nothing and counts the images it is called for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = 0
+
+    def forward(self, x: Tensor, level: Tensor, condition: Condition) -> Tensor:
+        """Noisy codes [N, C, S, S] -> zeros of their shape."""
+        self.rows += len(x)
+        return torch.zeros_like(x)
+
+
+def evaluations(recipe: Recipe, num_classes: int) -> float:
+    """Return the nfe of one image drawn as the recipe says: network calls, guidance included."""
+    network = _Counting()
+    generator = build.around(network, recipe, num_classes).generator(recipe.sampling)
+    labels = torch.zeros(1, dtype=torch.int64) if generator.num_classes else None
+    generator.decode(torch.randn(1, *generator.latent_shape), labels, SeededNoise([0]))
+    return float(network.rows)

@@ -1,0 +1,222 @@
+"""Monitoring: a cheap score on held-out images while a run trains, under a share of its time; the best is kept.
+
+How often is decided once, from the measured cost of the first updates and of a few pictures, and then written to
+`environment.json`, so that a resumed run goes on as it began. Nothing here touches the random state of training.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+
+from mezzotint.data.loading import Loader
+from mezzotint.evaluation.evaluate import Prepared, prepare, scored
+from mezzotint.evaluation.extractors import ExtractorOptions
+from mezzotint.evaluation.extractors.squeezenet import SqueezeNet
+from mezzotint.evaluation.images import DrawnPictures
+from mezzotint.evaluation.metrics import METRICS
+from mezzotint.evaluation.protocols import Protocol
+from mezzotint.evaluation.score import Score
+from mezzotint.evaluation.weights import present
+from mezzotint.runs import build, checkpoint
+from mezzotint.runs.recipe import MONITOR_SECONDS
+from mezzotint.runs.records import Record
+from mezzotint.runs.references import BATCH, Packed, provenance
+from mezzotint.runs.run import Run
+from mezzotint.seeds import forked
+from mezzotint.training.loop import Learner
+
+Values = dict[str, float | int | str]
+
+IMAGES = 256
+"""Pictures of an automatic monitor: always of the same seeds against the same real images, so few tell a trend."""
+
+LEAST_HELD_OUT = 128
+"""With fewer held-out images no monitor is chosen automatically."""
+
+MOST_REAL = 5000
+MOST_LESSONS = 20_000
+MOST_SCORES = 100
+WARM_UP, TIMED = 2, 6  # updates
+
+
+def derived(loader: Loader, extractors: Iterable[ExtractorOptions]) -> str | None:
+    """Name the cheapest protocol that needs no network: SqueezeNet if its weights are there, else a classifier."""
+    if len(loader.held_out_indices) < LEAST_HELD_OUT:
+        return None
+    given = any(isinstance(options, SqueezeNet) and options.weights for options in extractors)
+    if given or next(present(SqueezeNet.published["squeezenet"]), None) is not None:
+        return f"fd-squeezenet-{IMAGES}"
+    return f"fd-classifier-{IMAGES}" if loader.pack.num_classes > 1 else None
+
+
+def cadence(images: int, per_image: float, per_score: float, preparing: float, share: float) -> int | None:
+    """Return images between scores such that all of them take at most this share of the training time.
+
+    `per_image`, `per_score` and `preparing` are in seconds. None where fewer than two scores fit: one has no rival.
+    """
+    count = min(MOST_SCORES, int((share * images * per_image - preparing) / per_score))
+    return math.ceil(images / count) if count >= 2 else None
+
+
+def _spread(indices: np.ndarray, most: int) -> np.ndarray:
+    """Return every k-th index, so that at most about `most` of all kinds are left."""
+    return indices[:: max(1, len(indices) // most)]
+
+
+@dataclass
+class Monitor:
+    """Decides when a run is scored, scores it, and knows the best so far."""
+
+    run: Run
+    loader: Loader
+    clock: Callable[[], float] = time.perf_counter
+    protocol: str | None = None  # None: off
+    every_images: int | None = None  # None: not decided yet
+    best: float | None = None  # the less the better
+    seconds: list[float] = field(default_factory=list)  # of the first updates
+    prepared: Prepared | None = None
+    preparing_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, run: Run, loader: Loader, clock: Callable[[], float] = time.perf_counter) -> "Monitor":
+        """Return a run's monitor as its recipe asks, or as was decided in an earlier session."""
+        options, decided = run.recipe.evaluation, run.folder.read_environment()
+        if "monitor" in decided:
+            return cls(run, loader, clock, decided["monitor"], decided["monitor_every_images"])._knowing_the_best()
+        automatic = options.monitor == "auto"
+        protocol = derived(loader, options.extractors) if automatic else options.monitor
+        monitor = cls(run, loader, clock, None if protocol == "off" else protocol, options.every_images)
+        return monitor._knowing_the_best()
+
+    def _knowing_the_best(self) -> "Monitor":
+        """Read the best score from the log; mark its checkpoint if a crash came between saving and marking."""
+        known = self.protocol and self.run.machine.is_main and self.run.folder.log.exists()
+        log = self.run.folder.read_log() if known else []
+        for line in (line for line in log if line["kind"] == "score" and line.get("protocol") == self.protocol):
+            folder, number = self.run.folder.checkpoints, int(line["images_seen"])
+            if self.improves(line) and number in checkpoint.available(folder) and checkpoint.best(folder) != number:
+                checkpoint.mark_best(folder, number)
+        return self
+
+    # --- When ---
+
+    def watch(self, seconds: float, learner: Learner) -> Values | None:
+        """Take in how long an update took; return what is decided, once enough of them are known."""
+        if self.protocol is None:
+            return None
+        if self.run.recipe.evaluation.monitor != "auto":
+            self._ready()  # what was asked for by name and can't be had is told at once
+        if self.every_images is not None:
+            return None
+        self.seconds.append(seconds)
+        return self._decide(learner) if len(self.seconds) == WARM_UP + TIMED else None
+
+    def _decide(self, learner: Learner) -> Values:
+        training, options = self.run.recipe.training, self.run.recipe.evaluation
+        per_image = median(self.seconds[WARM_UP:]) / training.batch_size
+        whole = training.images * per_image
+        if options.monitor == "auto" and options.share * whole < MONITOR_SECONDS:
+            return self._off(f"{options.share:.0%} of about {whole:.0f} s of training are too little")
+        per_score, trying = self._cost(learner)
+        preparing = self.preparing_seconds + trying
+        self.every_images = cadence(training.images, per_image, per_score, preparing, options.share)
+        if self.every_images is None:
+            return self._off(f"a score takes about {per_score:.0f} s of about {whole:.0f} s of training")
+        self._write()
+        because = f"a score takes about {per_score:.2g} s, at most {options.share:.0%} of the training goes into them"
+        return {"protocol": str(self.protocol), "every_images": self.every_images, "because": because}
+
+    def _off(self, because: str) -> Values:
+        self.protocol = None
+        self._write()
+        return {"protocol": "off", "because": because}
+
+    def _write(self) -> None:
+        decided = {"monitor": self.protocol, "monitor_every_images": self.every_images}
+        self.run.folder.write_environment(self.run.folder.read_environment() | decided)
+
+    def _cost(self, learner: Learner) -> tuple[float, float]:
+        """Estimate the seconds of a score (a few pictures, scaled up, and the metric itself), and of estimating it."""
+        protocol = Protocol.parse(str(self.protocol))
+        with forked(self.run.recipe.seed, "monitor"), self.run.machine.plainly():
+            side = self._ready().sides[protocol.extractor]
+            few = min(16, protocol.count)
+            pictures = self._pictures(learner, few)
+            began = self.clock()
+            pixels, _ = pictures.batch(0)
+            side.extractor.features(pixels.expand(-1, 3, -1, -1))
+            drawn = self.clock()
+            METRICS[protocol.metric]()(side.reference[: protocol.count], side.reference, side.held_out)
+            ended = self.clock()
+        return (drawn - began) * protocol.count / few + ended - drawn, ended - began
+
+    def due(self, images_seen: int, last: bool) -> bool:
+        """Whether the update that ended at `images_seen` is to be scored: at the cadence, and at the end of a run."""
+        training, every = self.run.recipe.training, self.every_images
+        if self.protocol is None or every is None or every > training.images:
+            return False
+        return last or images_seen // every > (images_seen - training.batch_size) // every
+
+    # --- How good ---
+
+    def score(self, learner: Learner) -> Values:
+        """Score the averaged weights on held-out images."""
+        began, count = self.clock(), Protocol.parse(str(self.protocol)).count
+        with forked(self.run.recipe.seed, "monitor"), self.run.machine.plainly():
+            (score,) = (r for r in scored(self._pictures(learner, count), self._ready()) if isinstance(r, Score))
+        values: Values = {"protocol": score.protocol}
+        for name, value in score.values.items():
+            values |= {name: value.value} | ({} if value.error is None else {f"{name}/error": value.error})
+            if score.floor is not None and name in score.floor.values:
+                values[f"{name}/floor"] = score.floor.values[name].value
+        return values | {"seconds": round(self.clock() - began, 3)}
+
+    def improves(self, record: Record) -> bool:
+        """Whether a record of kind `score` is better than all before it; if so, it is the best from now on."""
+        name, sign = self._headline(record)
+        value = record[name]
+        if value is None or not math.isfinite(value) or (self.best is not None and sign * value >= self.best):
+            return False
+        self.best = sign * value
+        return True
+
+    def _headline(self, record: Record) -> tuple[str, int]:
+        metric = METRICS[Protocol.parse(str(self.protocol)).metric]
+        names = list(record)
+        first = names[names.index("protocol") + 1]
+        return first, -1 if first in metric.larger_is_better else 1
+
+    def _pictures(self, learner: Learner, count: int) -> DrawnPictures:
+        family = learner.ema.family.eval()
+        return DrawnPictures(family.generator(self.run.recipe.sampling), self.run.machine.alone(), count, BATCH)
+
+    def _ready(self) -> Prepared:
+        """Load the extractor and look at the held-out images, once."""
+        if self.prepared is None:
+            began = self.clock()
+            with build.naming("evaluation.monitor"), forked(self.run.recipe.seed, "monitor"):
+                self.prepared = self._prepare()
+            self.preparing_seconds = self.clock() - began
+        return self.prepared
+
+    def _prepare(self) -> Prepared:
+        pack, train = self.loader.pack, self.loader.train_indices
+        lessons, floor = _spread(train[1::2], MOST_LESSONS), _spread(train[::2], MOST_REAL)
+        steps = prepare(
+            Packed(pack, self.loader.held_out_indices[:MOST_REAL], BATCH),
+            [str(self.protocol)],
+            held_out=Packed(pack, floor, BATCH),
+            labelled=Packed(pack, lessons, BATCH) if pack.num_classes else None,
+            extractors=self.run.recipe.evaluation.extractors,
+            provenance=provenance(pack),
+            machine=self.run.machine.alone(),
+        )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return stop.value

@@ -1,0 +1,155 @@
+"""Measuring speed fairly: workloads timed in turn, operations counted, and a network's convolutions run alone."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+from torch.overrides import TorchFunctionMode
+
+LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
+_HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def number_types(precision: str) -> dict[str, torch.dtype]:
+    """Return the number types to measure: float32, and float16 for a machine that computes in it, else bfloat16."""
+    half = precision if precision in _HALVES else "bfloat16"
+    return {"float32": torch.float32, half: _HALVES[half]}
+
+
+def wait(device: torch.device) -> None:
+    """Wait until a device has done all it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
+def once(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds that one call of some work takes, the device's own work included."""
+    wait(device)
+    started = time.perf_counter()
+    work()
+    wait(device)
+    return time.perf_counter() - started
+
+
+def interleaved(
+    works: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warmup: int = 1
+) -> dict[str, list[float]]:
+    """Return the seconds of each call of each work, run in turn: A B C A B C ..., after `warmup` calls of each.
+
+    What slows the machine for a while slows all of them alike; compare medians.
+    """
+    for work in works.values():
+        for _ in range(warmup):
+            work()
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            seconds[name].append(once(work, device))
+    return seconds
+
+
+def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return the median of each work's seconds."""
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def flops(work: Callable[[], object]) -> int:
+    """Return the floating point operations of products and convolutions in a call (a multiply-add counts as two)."""
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415  (imports the compiler: a second)
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+# --- Convolutions alone ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """One convolution as a network calls it: input [N, C, H, W], weight [O, C, K, K], and what is differentiated."""
+
+    x: tuple[int, ...]
+    weight: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    differentiates_x: bool
+
+    def flops(self) -> int:
+        """Operations of a forward and backward pass (a multiply-add counts as two)."""
+        out = [(s + 2 * p - k) // t + 1 for s, p, k, t in self._sides()]
+        forward = 2 * self.x[0] * out[0] * out[1] * self.weight[0] * self.weight[1] * self.weight[2] * self.weight[3]
+        return forward * (3 if self.differentiates_x else 2)
+
+    def _sides(self) -> list[tuple[int, int, int, int]]:
+        return list(zip(self.x[2:], self.padding, self.weight[2:], self.stride, strict=True))
+
+
+class _Noting(TorchFunctionMode):
+    """Notes what every convolution is given: a module may pad or enlarge its input first, so not what a module is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[Convolution] = Counter()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> object:
+        if func == conv2d:
+            x, weight, _, stride, padding, *_ = args  # as torch.nn.Conv2d calls it
+            shapes = tuple(x.shape), tuple(weight.shape)
+            self.found[Convolution(*shapes, tuple(stride), tuple(padding), x.requires_grad)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def convolutions(call: Callable[[], object]) -> Counter[Convolution]:
+    """Return every convolution that `call` makes the modules of its network do, and how often.
+
+    `call` must build a graph, and the network not be compiled.
+    """
+    with _Noting() as noting:
+        call()
+    return noting.found
+
+
+def alone_seconds(convolution: Convolution, dtype: torch.dtype, device: torch.device, rounds: int) -> float:
+    """Return the seconds of one convolution's forward and backward pass: best of `rounds`, in the better layout."""
+    return min(_layout_seconds(convolution, dtype, device, layout, rounds) for layout in LAYOUTS.values())
+
+
+def _layout_seconds(
+    convolution: Convolution, dtype: torch.dtype, device: torch.device, layout: torch.memory_format, rounds: int
+) -> float:
+    def make(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, device=device, dtype=dtype).contiguous(memory_format=layout)
+
+    x, weight = make(convolution.x).requires_grad_(convolution.differentiates_x), make(convolution.weight)
+    weight.requires_grad_()
+    wanted = [x, weight] if convolution.differentiates_x else [weight]
+    gradient: list[Tensor] = []
+
+    def work() -> None:
+        y = conv2d(x, weight, None, convolution.stride, convolution.padding)
+        if not gradient:
+            gradient.append(torch.randn_like(y))  # in the output's own layout
+        torch.autograd.grad(y, wanted, gradient[0])
+
+    return min(interleaved({"alone": work}, rounds, device)["alone"])
+
+
+def roofline_seconds(
+    found: Mapping[Convolution, int], dtype: torch.dtype, device: torch.device, rounds: int = 3
+) -> float:
+    """Return the seconds that all convolutions of an update need if nothing else is done, each in its better layout."""
+    return sum(count * alone_seconds(convolution, dtype, device, rounds) for convolution, count in found.items())
+
+
+def total_flops(found: Mapping[Convolution, int]) -> int:
+    """Operations of all convolutions of an update, forward and backward."""
+    return sum(count * convolution.flops() for convolution, count in found.items())

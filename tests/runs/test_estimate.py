@@ -1,0 +1,49 @@
+"""What a run will need, counted exactly where it can be."""
+
+import pytest
+
+from mezzotint.machine import Machine
+from mezzotint.runs import build, recipe
+from mezzotint.runs.estimate import estimate, evaluations
+from mezzotint.runs.recipe import Recipe
+from tiny import OVERRIDES
+
+CPU = Machine.detect("cpu", "float32", 1)
+
+
+def _recipe(*changes: str) -> Recipe:
+    return recipe.read("digits-edm", [*OVERRIDES, "data.channels=1", *changes])[1]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "nfe"),
+    [
+        (["sampling.sampler=heun", "sampling.steps=12"], 23),
+        (["sampling.sampler=euler", "sampling.steps=7"], 7),
+        (["sampling.sampler=ddim", "sampling.steps=50"], 50),
+    ],
+)
+def test_network_calls_of_a_picture(sampling: list[str], nfe: int) -> None:
+    assert evaluations(_recipe(*sampling), 10) == nfe
+
+
+def test_an_estimate_is_consistent_with_what_is_built() -> None:
+    chosen = _recipe("evaluation.monitor=off")
+    found = estimate(chosen, 10, CPU)
+    family = build.family(chosen, 10, CPU)
+    assert found.parameters == sum(p.numel() for p in family.parameters())
+    assert found.update_operations == 3 * found.forward_operations > 0
+    assert found.peak_bytes == found.fixed_bytes + 16 * found.image_bytes  # chunk_size=16
+    assert found.training_seconds == pytest.approx(found.seconds_per_1000_images * 0.320)
+    assert found.nfe == 5
+    assert found.sheet_seconds > 0
+    assert found.validation_seconds > 0
+    assert found.monitor_seconds == 0
+    assert found.total_operations() == 320 * found.update_operations
+
+
+def test_operations_do_not_depend_on_the_data_and_open_channels_count_as_three() -> None:
+    assert _recipe("data.channels=null").data.channels is None
+    opened, three = (estimate(_recipe(f"data.channels={c}"), 10, CPU) for c in ("null", "3"))
+    assert opened.forward_operations == three.forward_operations
+    assert opened.parameters == three.parameters
