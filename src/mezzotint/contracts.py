@@ -9,7 +9,7 @@ sigma    [N], standard deviation of the noise in units of codes: x = x0 + sigma 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -62,10 +62,17 @@ class Codec(Protocol):
         """Codes [N, *] -> images [N, C, H, W]."""
         ...
 
+    def clip(self, codes: Tensor) -> Tensor:
+        """Codes [N, *] -> the nearest codes of images within [-1, 1]."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a network may be told besides x and the noise level; every entry is optional."""
+    """What a network may be told besides x and the noise level; every entry is optional.
+
+    `augmentation` float32 [N, P]: what was done to each image; none and zeros mean nothing was.
+    """
 
     labels: Tensor | None = None
     augmentation: Tensor | None = None
@@ -120,6 +127,10 @@ class FamilyOptions(Options):
     """What every family is asked."""
 
     class_conditional: bool = Field(default=False, description="whether the network is told the class")
+
+    def measured(self, deviation: float) -> Self:
+        """Return these options with what they leave to the images filled in: `deviation` is that of the codes."""
+        return self
 
 
 class Family(nn.Module):

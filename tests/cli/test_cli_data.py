@@ -45,6 +45,15 @@ def test_inspect_as_json(pack: Path) -> None:
     assert (found["count"], found["class_names"], sum(found["skipped"].values())) == (6, ["cat", "dog"], 1)
 
 
+def test_a_published_data_set_says_what_would_be_downloaded() -> None:
+    text = data("inspect", "caltech-birds").stdout
+    for words in ("11,788 (train 5,994, test 5,794)", "1.15 GB", "CUB_200_2011.tgz", "non-commercial"):
+        assert words in text
+    card = json.loads(data("inspect", "cifar10", "--json").stdout)
+    assert (card["pictures"], card["size"]) == ({"train": 50_000, "test": 10_000}, 170_498_071)
+    assert data("inspect", "folder").exit_code == 2
+
+
 def test_a_changed_pack_is_refused_and_named(pack: Path) -> None:
     pixels = bytearray((pack / "pixels.bin").read_bytes())
     pixels[100] ^= 1

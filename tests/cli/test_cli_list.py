@@ -39,6 +39,15 @@ def test_json() -> None:
     assert list(json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)) == list(KINDS)
 
 
+def test_data_sets_are_listed_with_their_cards() -> None:
+    from mezzotint.data.sources import SOURCES
+
+    for name, summary in summaries("data").items():
+        card = SOURCES[name].card
+        facts = [f"{split} {count:,}" for split, count in card.pictures.items()] + [card.licence] if card else []
+        assert all(fact in summary for fact in facts), summary
+
+
 def test_no_summary_is_a_first_line_cut_in_two() -> None:
     for kind in KINDS:
         for name, summary in summaries(kind).items():

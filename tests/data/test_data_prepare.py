@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from mezzotint.data import prepare as preparing
-from mezzotint.data.decode import Crop, Decoded, Decoder, Skipped, quiet
+from mezzotint.data.crops import CROPS
+from mezzotint.data.decode import Decoded, Decoder, Skipped, quiet
 from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions, Progress, ensure_pack, prepare
 from mezzotint.data.sources import Item
@@ -36,8 +37,8 @@ def encode(picture: Image.Image, kind: str, **how) -> bytes:
     return buffer.getvalue()
 
 
-def decode(content, name="x", crop: Crop = "center", grey=False):
-    return Decoder(32, crop, "lanczos", grey, num_classes=0)(Item(name, None, content))
+def decode(content, name="x", crop="center", grey=False):
+    return Decoder(32, CROPS[crop](), "lanczos", grey, num_classes=0)(Item(name, None, content))
 
 
 def pixels_of(content, **how) -> np.ndarray:

@@ -27,8 +27,34 @@ def picture(path: Path, colour=(200, 30, 40), size=(16, 16)) -> Path:
 
 
 def test_every_source_is_registered_options_with_a_summary():
-    assert {"digits", "folder", "parquet"} <= set(SOURCES)
+    assert {"digits", "folder", "parquet", "caltech-birds", "imagenet-64", "webdataset", "hub", "npz"} <= set(SOURCES)
     assert all(issubclass(SOURCES[name], Source) and SOURCES.summaries()[name] for name in SOURCES)
+
+
+WITH_FILES = sorted(set(SOURCES) - {"digits"})
+
+
+@pytest.mark.parametrize("name", WITH_FILES)
+def test_a_missing_or_wrong_path_is_told_in_one_line(name, tmp_path):
+    source, card = SOURCES[name](), SOURCES[name].card
+    (tmp_path / "page.html").write_text("<html>not found</html>")
+    (tmp_path / "empty").mkdir()
+    for path in (None, tmp_path / "pag.html", tmp_path / "page.html", tmp_path / "empty"):
+        with pytest.raises(BadInput) as caught:
+            source.open(path, "train")
+        assert str(caught.value).startswith("data.")
+        assert "\n" not in str(caught.value)
+        if card and path is None:
+            assert card.originals[0].url in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if SOURCES[name].card])
+def test_a_card_says_what_would_be_downloaded(name):
+    card = SOURCES[name].card
+    assert min(card.pictures.values()) > 0
+    assert all(original.url.startswith(("http://", "https://")) for original in card.originals)
+    assert all(len(original.md5 or "0" * 32) == 32 for original in card.originals)
+    assert all((card.title, card.labels, card.licence, card.citation, card.layout, card.size))
 
 
 def test_digits_scale_to_full_range_and_splits_partition():

@@ -25,6 +25,7 @@ from mezzotint.diffusion.schedules import SCHEDULES, Karras, Linear
 from mezzotint.diffusion.weighting import P2, WEIGHTINGS, EDMWeighting, MinSnr, Output, Snr, TruncatedSnr, Uniform
 from mezzotint.errors import BadInput
 from mezzotint.options import parse
+from mezzotint.runs.codecs import Identity
 from oracle import ExactNetwork, Mixture
 
 SIGMA = torch.logspace(-3, 4, 71, dtype=torch.float64)
@@ -154,7 +155,7 @@ def test_the_network_sees_float32_and_the_caller_its_own_dtype(name: str) -> Non
 
 
 def test_clipping() -> None:
-    clipped = Clipped(lambda x, sigma: 3 * x)
+    clipped = Clipped(lambda x, sigma: 3 * x, Identity())
     out = clipped(torch.tensor([[-1.0, 0.1, 1.0]]), torch.ones(1))
     torch.testing.assert_close(out, torch.tensor([[-1.0, 0.3, 1.0]]))
 

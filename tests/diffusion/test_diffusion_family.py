@@ -26,6 +26,9 @@ class Identity:
     def decode(self, codes: Tensor) -> Tensor:
         return codes
 
+    def clip(self, codes: Tensor) -> Tensor:
+        return codes.clamp(-1, 1)
+
 
 class Linear(nn.Module):
     """A network that keeps its last input and output, and adds a learnt constant per class."""

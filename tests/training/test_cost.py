@@ -93,7 +93,7 @@ def test_pace_and_forward_pass_of_a_real_learner() -> None:
     def feed(position: int, length: int) -> tuple[Tensor, None]:
         return torch.zeros(length, 3, 8, 8, dtype=torch.uint8), None
 
-    found = pace(Trainer(feed, lambda images: images, CPU, 0), learner, seconds=0.01)
+    found = pace(Trainer(feed, lambda images: (images, None), CPU, 0), learner, seconds=0.01)
     assert found.image >= 0
     assert found.update > 0
     assert evaluation_seconds(learner.family, _batch(4), CPU, seconds=0.01) > 0

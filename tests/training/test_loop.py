@@ -52,7 +52,7 @@ def _learner(**changes: object) -> tuple[Noisy, Learner]:
 
 
 def _trainer(seed: int = 0) -> Trainer:
-    return Trainer(_feed, lambda images: images, CPU, seed)
+    return Trainer(_feed, lambda images: (images, None), CPU, seed)
 
 
 def _weights(family: Family) -> Tensor:
@@ -130,7 +130,7 @@ def test_noise_belongs_to_the_chunks_place_not_to_who_computes_it() -> None:
         family, learner = _learner(chunk_size=2)
         machine = Machine(torch.device("cpu"), "float32", 1, rank=rank, world=2)
         object.__setattr__(machine, "reduce", lambda tensors: None)
-        next(Trainer(_feed, lambda images: images, machine, 0).train(learner))
+        next(Trainer(_feed, lambda images: (images, None), machine, 0).train(learner))
         shared[rank] = [noise for name, _, noise in family.seen if name == "one"]
     together = [shared[0][0], shared[1][0], shared[0][1], shared[1][1]]
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))

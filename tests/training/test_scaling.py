@@ -38,7 +38,7 @@ def _trained(loss_scale: float, most: float = math.inf) -> tuple[Learner, Tensor
     family = Line(most)
     options = LearningOptions(images=160, batch_size=8, chunk_size=3, learning_rate=0.01, warmup_images=0)
     learner = Learner.start(family, options, loss_scale)
-    trainer = Trainer(_feed, lambda images: images, Machine(torch.device("cpu"), "float32", 1), 0)
+    trainer = Trainer(_feed, lambda images: (images, None), Machine(torch.device("cpu"), "float32", 1), 0)
     skipped = sum(update.skipped for update in trainer.train(learner))
     return learner, torch.cat([p.detach().flatten() for p in family.parameters()]), skipped
 

@@ -42,6 +42,9 @@ class Identity:
     def decode(self, codes: Tensor) -> Tensor:
         return codes
 
+    def clip(self, codes: Tensor) -> Tensor:
+        return codes.clamp(-1, 1)
+
 
 def _feed(position: int, length: int) -> tuple[Tensor, None]:
     torch.manual_seed(position)
@@ -57,12 +60,12 @@ def _learner(most: int, norm: nn.Module | None = None, **changes: object) -> Lea
 
 
 def _train(learner: Learner) -> list[int]:
-    trainer = Trainer(_feed, lambda images: images, CPU, 0)
+    trainer = Trainer(_feed, lambda images: (images, None), CPU, 0)
     return [update.slices for update in trainer.train(learner)]
 
 
 def _gradients(learner: Learner) -> list[Tensor]:
-    next(Trainer(_feed, lambda images: images, CPU, 0).train(learner))
+    next(Trainer(_feed, lambda images: (images, None), CPU, 0).train(learner))
     return [p.grad for p in learner.family.parameters() if p.grad is not None]
 
 

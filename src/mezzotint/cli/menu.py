@@ -1,5 +1,6 @@
 """What can be chosen by name, kind by kind: names and summaries, read from files without importing them."""
 
+import ast
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from mezzotint.errors import BadInput, nearest
 from mezzotint.registry import Folder, table_summaries
 
 _RECIPES = Path(mezzotint.__file__).parent / "recipes"
+_SOURCES = Path(mezzotint.__file__).parent / "data" / "sources"
 
 
 def _recipe_summaries() -> dict[str, str]:
@@ -16,6 +18,24 @@ def _recipe_summaries() -> dict[str, str]:
     files = sorted(_RECIPES.glob("*.yaml"))
     first = {file.stem: file.read_text("utf-8").partition("\n")[0] for file in files}
     return {name: line.removeprefix("#").strip() if line.startswith("#") else "" for name, line in first.items()}
+
+
+def _source_summaries() -> dict[str, str]:
+    """Source name to its first line and, for published data sets, splits and licence as its card has them."""
+    plain = _folder("mezzotint.data.sources")()
+    return {name: summary + _of_card(_SOURCES / f"{name.replace('-', '_')}.py") for name, summary in plain.items()}
+
+
+def _of_card(file: Path) -> str:
+    """Read a `Card(...)` of literals without importing the file: importing numpy for a list would take long."""
+    calls = (node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Call))
+    card = next((call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Card"), None)
+    if card is None:
+        return ""
+    wanted = {"pictures", "licence"}
+    facts = {word.arg: ast.literal_eval(word.value) for word in card.keywords if word.arg in wanted}
+    splits = ", ".join(f"{name} {count:,}" for name, count in facts["pictures"].items())
+    return f" [{splits}; {facts['licence']}]"
 
 
 def _folder(package: str) -> Callable[[], dict[str, str]]:
@@ -28,7 +48,8 @@ def _table(module: str, variable: str) -> Callable[[], dict[str, str]]:
 
 KINDS: Mapping[str, Callable[[], dict[str, str]]] = {
     "recipes": _recipe_summaries,
-    "sources": _folder("mezzotint.data.sources"),
+    "data": _source_summaries,
+    "crops": _table("mezzotint.data.crops", "CROPS"),
     "augmentations": _folder("mezzotint.augment"),
     "networks": _folder("mezzotint.networks"),
     "codecs": _table("mezzotint.runs.codecs", "CODECS"),

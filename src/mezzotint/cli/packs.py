@@ -22,6 +22,13 @@ def _counts(found: dict[str, int]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in found.items()) or "none"
 
 
+def _equal(duplicates: tuple[tuple[int, ...], ...] | None) -> str:
+    if duplicates is None:
+        return "unknown (prepared by an earlier version)"
+    spare = sum(len(group) - 1 for group in duplicates)
+    return f"{spare:,} pictures repeat others; equal ones are held out together" if spare else "none"
+
+
 def _skipped_names(info: PackInfo) -> list[str]:
     return [f"  {skipped.name}: {skipped.reason}" for skipped in info.skipped_names]
 
@@ -40,6 +47,7 @@ def describe(pack: Pack) -> str:
         "mean": " ".join(f"{value:.4f}" for value in info.mean),
         "std": " ".join(f"{value:.4f}" for value in info.std),
         "content": info.content_hash,
+        "equal": _equal(info.duplicates),
         "notes": _counts(info.notes),
         "skipped": _counts(info.skipped),
     }

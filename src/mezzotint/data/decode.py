@@ -13,16 +13,18 @@ from typing import IO, Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mezzotint.data.crops import Crop, Region
 from mezzotint.data.sources import Item
 
-Crop = Literal["center", "pad", "none"]
-Filter = Literal["lanczos", "bicubic", "box"]
+Filter = Literal["lanczos", "bicubic", "box", "area"]
 
-_FILTERS = {
+_SMALLER = {
     "lanczos": Image.Resampling.LANCZOS,
     "bicubic": Image.Resampling.BICUBIC,
     "box": Image.Resampling.BOX,
+    "area": Image.Resampling.BOX,
 }
+_LARGER = _SMALLER | {"area": Image.Resampling.BILINEAR}  # as OpenCV's INTER_AREA
 # Formats of still pictures alone: others that Pillow knows start programs (EPS) or take nearly any bytes for a picture.
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _MOST_PIXELS = 2**27  # 134 megapixels, above any camera in common use: more is an attack or a mistake
@@ -52,8 +54,7 @@ class Skipped:
 class Decoder:
     """How pictures become squares.
 
-    crop: `center` cuts the largest central square and scales it; `none` scales the whole picture to fit and pads it
-    to a square; `pad` does the same but never enlarges. Padding has the median colour of the picture's corners.
+    crop: chooses the part that is scaled. Padding has the median colour of the picture's corners.
     grey: convert colour to luma (ITU-R BT.601); otherwise colours are kept.
     """
 
@@ -76,14 +77,14 @@ class Decoder:
             return Skipped(item.name, "corrupt", " ".join(str(error).split())[:160] or type(error).__name__)
 
     def _fit(self, item: Item, picture: Image.Image, notes: tuple[str, ...]) -> Decoded:
-        scaled = min(picture.size) if self.crop == "center" else max(picture.size)
-        if min(picture.size) < _LEAST_SIDE or scaled * _MOST_ENLARGED < self.size:
-            raise _Unusable("tiny", f"{picture.width}x{picture.height} pixels, for {self.size}")
-        if scaled < self.size and self.crop != "pad":
-            notes = (*notes, "enlarged")
+        region = self.crop.region(*picture.size, item)
+        if min(picture.size) < _LEAST_SIDE or region.side * _MOST_ENLARGED < self.size:
+            raise _Unusable("tiny", f"{region.side:.0f} of {picture.width}x{picture.height} pixels, for {self.size}")
+        grows = region.side < self.size
+        notes = (*notes, *region.notes, *(("enlarged",) if grows and region.enlarged else ()))
         picture = _flatten(picture)
         picture = picture.convert("L") if self.grey else picture
-        square = _square(picture, self.size, self.crop, _FILTERS[self.filter])
+        square = _square(picture, self.size, region, (_LARGER if grows else _SMALLER)[self.filter])
         return Decoded(_planes(square), item.label, notes)
 
 
@@ -196,14 +197,12 @@ def _scale_levels(picture: Image.Image) -> Image.Image:
 # --- Shapes --------------------------------------------------------------------------------------------------
 
 
-def _square(picture: Image.Image, size: int, crop: Crop, method: Image.Resampling) -> Image.Image:
+def _square(picture: Image.Image, size: int, region: Region, method: Image.Resampling) -> Image.Image:
+    if not region.padded:
+        return picture.resize((size, size), method, box=(region.left, region.top, region.right, region.bottom))
     width, height = picture.size
-    if crop == "center":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        return picture.resize((size, size), method, box=(left, top, left + side, top + side))
     scale = size / max(width, height)
-    scale = min(scale, 1.0) if crop == "pad" else scale
+    scale = scale if region.enlarged else min(scale, 1.0)
     fitted = picture.resize((max(1, round(width * scale)), max(1, round(height * scale))), method)
     canvas = Image.new(picture.mode, (size, size), _corner_colour(fitted))
     canvas.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))

@@ -36,13 +36,32 @@ class Loader:
 def divide(pack: Pack, held_out: float) -> tuple[np.ndarray, np.ndarray]:
     """Return int64 indices of held-out pictures, in random order, and of training pictures, ascending.
 
-    At least one is held out unless the fraction is 0.
+    At least one is held out unless the fraction is 0. Equal pictures are all held out or all trained on, so that
+    none is both; where that can't be had, `BadInput`.
     """
     count = max(1, round(held_out * len(pack))) if held_out > 0 else 0
     if count >= len(pack):
         raise BadInput(f"{pack.path}: {len(pack)} pictures leave none to train on with data.held_out={held_out}")
     order = shuffled(len(pack), mix("held out", pack.content_hash), 0, len(pack))
-    return order[:count], np.sort(order[count:])
+    chosen = _whole_groups(pack, order, count)
+    if count and not len(chosen):
+        raise BadInput(f"{pack.path}: too many pictures are equal to hold {count} out; set data.held_out=0")
+    kept = np.ones(len(pack), bool)
+    kept[chosen] = False
+    return chosen, np.flatnonzero(kept)
+
+
+def _whole_groups(pack: Pack, order: np.ndarray, count: int) -> np.ndarray:
+    """Take pictures as they stand in `order`, each with all its equals, until there are `count`; skip larger groups."""
+    groups = {place: group for group in pack.info.duplicates or () for place in group}
+    chosen: dict[int, None] = {}
+    for place in order.tolist() if groups else ():
+        group = groups.get(place, (place,))
+        if place not in chosen and len(chosen) + len(group) <= count:
+            chosen.update(dict.fromkeys(group))
+        if len(chosen) == count:
+            break
+    return np.array(list(chosen), np.int64) if groups else order[:count]
 
 
 def iterate(pack: Pack, batch_size: int, indices: np.ndarray) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -56,6 +56,7 @@ class PackInfo(Origin):
     count: int = Field(ge=1)
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    duplicates: tuple[tuple[int, ...], ...] | None = None  # places of equal pictures; None: an older pack, unknown
     content_hash: str
     labels_hash: str | None
     block_bytes: int = Field(ge=1)

@@ -1,7 +1,7 @@
 """Writing a pack: pictures one after another, then labels, statistics, hashes and the description."""
 
 from collections.abc import Iterator
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +11,7 @@ import numpy as np
 from mezzotint.data.pack import Origin, PackInfo, content_hash, digest
 
 _BLOCK_BYTES = 2**20
+_DIGEST_BYTES = 16
 _PICTURES = 1024  # read back at a time
 
 
@@ -24,6 +25,7 @@ class PackWriter:
         self._folder, self._size = folder, image_size
         self._channels, self._may_widen = channels or 1, channels is None
         self._labels: list[int | None] = []
+        self._digests = bytearray()
         self._file = (folder / "pixels.bin").open("wb")
 
     def __enter__(self) -> Self:
@@ -38,12 +40,13 @@ class PackWriter:
         return len(self._labels)
 
     def add(self, pixels: np.ndarray, label: int | None) -> None:
-        """Append one picture, uint8 [1 or 3, H, W]; a gray one is repeated in a pack of three channels."""
+        """Append one picture, uint8 [1 or 3, H, W], grey as one channel; it is repeated in a pack of three."""
         if len(pixels) > self._channels and self._may_widen:
             self._widen()
         shape = (self._channels, self._size, self._size)
         self._file.write(np.ascontiguousarray(np.broadcast_to(pixels, shape)).data)
         self._labels.append(label)
+        self._digests += blake2b(np.ascontiguousarray(pixels).data, digest_size=_DIGEST_BYTES).digest()
 
     def finish(self, origin: Origin) -> PackInfo:
         """Write labels and `pack.json`, after which nothing may be added."""
@@ -59,6 +62,7 @@ class PackWriter:
             count=len(self),
             mean=mean,
             std=std,
+            duplicates=_duplicates(self._digests),
             content_hash="",
             labels_hash=None if labels is None else digest(labels),
             block_bytes=_BLOCK_BYTES,
@@ -85,6 +89,15 @@ class PackWriter:
         wide.replace(self._folder / "pixels.bin")
         self._channels = 3
         self._file = (self._folder / "pixels.bin").open("ab")
+
+
+def _duplicates(digests: bytearray) -> tuple[tuple[int, ...], ...]:
+    """Return the places of each set of equal digests, ascending, by first place."""
+    rows = np.frombuffer(digests, f"S{_DIGEST_BYTES}")
+    order = np.argsort(rows, kind="stable")
+    ends = np.flatnonzero(rows[order][1:] != rows[order][:-1]) + 1
+    groups = (group for group in np.split(order, ends) if len(group) > 1)
+    return tuple(sorted(tuple(group.tolist()) for group in groups))
 
 
 def _block_hashes(file: Path) -> tuple[str, ...]:

@@ -5,13 +5,15 @@ downstream sees only D.
 """
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_serializer, field_validator
 from torch import Tensor, nn
 
-from mezzotint.contracts import Condition, Denoiser
+from mezzotint.contracts import Codec, Condition, Denoiser
 from mezzotint.diffusion.schedules import Schedule
+from mezzotint.errors import BadInput
 from mezzotint.options import Options
 from mezzotint.registry import Table
 
@@ -26,6 +28,10 @@ def per_row(values: Tensor, x: Tensor) -> Tensor:
 
 class Prediction(Options):
     """Coefficients of D = c_skip x + c_out F(c_in x), each sigma -> same shape and dtype."""
+
+    def measured(self, deviation: float) -> Self:
+        """Return this prediction with what it leaves to the images filled in: `deviation` is that of the codes."""
+        return self
 
     def c_skip(self, sigma: Tensor) -> Tensor:
         """Return the share of x that is passed around the network."""
@@ -100,18 +106,38 @@ class Flow(Prediction):
 class EDM(Prediction):
     """A mixture of x0 and noise with unit variance at every level (Karras et al. 2022, table 1)."""
 
-    sigma_data: float = Field(default=0.5, gt=0, le=10, description="standard deviation of the codes")
+    sigma_data: float | None = Field(
+        default=0.5, gt=0, le=10, description="standard deviation of the codes; auto: measured when a run begins"
+    )
+
+    @field_validator("sigma_data", mode="before")
+    @classmethod
+    def _read_auto(cls, value: object) -> object:
+        return None if value == "auto" else value
+
+    @field_serializer("sigma_data")
+    def _write_auto(self, value: float | None) -> float | str:
+        return "auto" if value is None else value
+
+    def measured(self, deviation: float) -> Self:
+        """Return this prediction with an open sigma_data set to the codes' deviation, to four digits."""
+        return self if self.sigma_data is not None else self.but(sigma_data=float(f"{deviation:.4g}"))
+
+    def _known(self) -> float:
+        if self.sigma_data is None:
+            raise BadInput("prediction.sigma_data: auto is measured when a run begins; elsewhere it must be a number")
+        return self.sigma_data
 
     def _total(self, sigma: Tensor) -> Tensor:
-        return sigma**2 + self.sigma_data**2
+        return sigma**2 + self._known() ** 2
 
     def c_skip(self, sigma: Tensor) -> Tensor:
         """Table 1, skip scaling."""
-        return self.sigma_data**2 / self._total(sigma)
+        return self._known() ** 2 / self._total(sigma)
 
     def c_out(self, sigma: Tensor) -> Tensor:
         """Table 1, output scaling."""
-        return sigma * self.sigma_data * self._total(sigma).rsqrt()
+        return sigma * self._known() * self._total(sigma).rsqrt()
 
     def c_in(self, sigma: Tensor) -> Tensor:
         """Table 1, input scaling."""
@@ -186,10 +212,11 @@ class Preconditioned:
 
 @dataclass(frozen=True)
 class Clipped:
-    """A denoiser whose estimate of x0 is clipped to [-1, 1], where images are (Ho et al. 2020, section 3.3)."""
+    """A denoiser whose estimate of x0 is clipped to codes of images in [-1, 1] (Ho et al. 2020, section 3.3)."""
 
     inner: Denoiser
+    codec: Codec
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Noisy codes [N, *], sigma [N] -> denoised codes [N, *] in [-1, 1]."""
-        return self.inner(x, sigma).clamp(-1, 1)
+        """Noisy codes [N, *], sigma [N] -> denoised codes [N, *] of images in [-1, 1]."""
+        return self.codec.clip(self.inner(x, sigma))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +51,15 @@ class DiffusionOptions(FamilyOptions):
         default="mse", description="how the raw output's error is measured, before the weight"
     )
 
+    augmentation_conditional: bool = Field(
+        default=False,
+        description="whether the network is told what augmentation did to an image, and that nothing was when it draws",
+    )
+
+    def measured(self, deviation: float) -> Self:
+        """Return these options with the prediction's open numbers filled in."""
+        return self.but(prediction=self.prediction.measured(deviation))
+
     @field_validator("schedule")
     @classmethod
     def _has_a_range(cls, value: Schedule) -> Schedule:
@@ -66,7 +75,7 @@ class DiffusionSampling(OptionGroup):
         default=Karras(), description="where the moves end; null: the training schedule's own grid"
     )
     steps: int = Field(default=18, ge=1, le=10_000, description="number of moves, the last one to sigma = 0")
-    clip_x0: bool = Field(default=False, description="clip every estimate of x0 to [-1, 1]")
+    clip_x0: bool = Field(default=False, description="clip every estimate of x0 to images in [-1, 1]")
 
 
 class Diffusion(Family):
@@ -167,7 +176,7 @@ class DiffusionGenerator:
     def denoiser(self, labels: Tensor | None) -> Denoiser:
         """Return the D that sampling follows."""
         trained = self.family.denoiser(self.family.condition(labels))
-        return Clipped(trained) if self.options.clip_x0 else trained
+        return Clipped(trained, self.family.codec) if self.options.clip_x0 else trained
 
     def moves(self, latent: Tensor, labels: Tensor | None, noise: Noise) -> Iterator[Move]:
         """Yield every move of the codes from latent [N, *latent_shape] to sigma = 0."""

@@ -14,12 +14,16 @@ NETWORKS = Folder("mezzotint.networks", "network")
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """What the data and the family demand of a network: channels, pixels per side, classes (0: unconditional)."""
+    """What the data and the family demand of a network: channels, pixels per side, what it is told besides.
+
+    `num_classes` 0: unconditional. `augmentation`: how many numbers tell it what was done to an image, 0 for none.
+    """
 
     channels_in: int
     channels_out: int
     image_size: int
     num_classes: int = 0
+    augmentation: int = 0
 
 
 class Network(nn.Module):

@@ -142,8 +142,9 @@ class Up(nn.Module):
 class UNet(Network):
     """F(x; level) of Ho et al. 2020, sec. B; class labels, where the shape has classes, join the level's embedding.
 
-    A shape without classes ignores labels. It starts as F = 0: the last weights of every residual
-    branch and of the whole are zero.
+    A shape without classes ignores labels. What was done to an image joins by a linear map without bias, so that being
+    told nothing and being told zeros are the same (Karras et al. 2022, appendix F.2). It starts as F = 0: the last
+    weights of every residual branch and of the whole are zero.
     """
 
     Options = UNetOptions
@@ -158,6 +159,8 @@ class UNet(Network):
         self.level_embedding = LevelEmbedding(options.channels, 4 * options.channels)
         if shape.num_classes:
             self.class_embedding = nn.Embedding(shape.num_classes, 4 * options.channels)
+        if shape.augmentation:
+            self.augmentation_embedding = glorot(nn.Linear(shape.augmentation, 4 * options.channels, bias=False))
         self.conv_in = glorot(conv3x3(shape.channels_in * options.patch**2, widths[0]))
         self.down, skips = _way_down(options, attends)
         self.middle = nn.ModuleList(Layer(options, widths[-1], widths[-1], first) for first in (True, False))
@@ -184,6 +187,8 @@ class UNet(Network):
 
     def _embed(self, level: Tensor, condition: Condition) -> Tensor:
         embedding = self.level_embedding(level * self.options.level_scale)
+        if self.shape.augmentation and condition.augmentation is not None:
+            embedding = embedding + self.augmentation_embedding(condition.augmentation.to(embedding.dtype))
         if not self.shape.num_classes:
             return embedding
         if condition.labels is None:

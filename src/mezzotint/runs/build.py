@@ -1,21 +1,23 @@
 """From a recipe to the objects it names: network, family, augmentations, data feed, learner, generator."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from mezzotint.augment import augmented
 from mezzotint.contracts import Codec, Family
 from mezzotint.data.loading import Loader
 from mezzotint.errors import BadInput
 from mezzotint.machine import Machine
 from mezzotint.networks import NETWORKS, Network, NetworkShape
 from mezzotint.options import Choice, Options
+from mezzotint.runs.codecs import unseen
 from mezzotint.runs.recipe import Recipe, family_class
 from mezzotint.seeds import forked, seed_generators
-from mezzotint.training.loop import Learner, Trainer
+from mezzotint.training.loop import Augment, Learner, Trainer
 from mezzotint.training.recompute import recompute
 from mezzotint.training.scaling import FIRST
 
@@ -46,12 +48,14 @@ def _shape(recipe: Recipe, num_classes: int) -> NetworkShape:
     assert channels is not None, "a resolved recipe knows its channels"  # `open_run` and `check` see to it
     if recipe.family.class_conditional and not num_classes:
         raise BadInput("family.class_conditional: the images have no labels; set it to false")
-    return NetworkShape(channels, channels, size, num_classes if recipe.family.class_conditional else 0)
+    return NetworkShape(
+        channels, channels, size, num_classes if recipe.family.class_conditional else 0, augmentation=recipe.told()
+    )
 
 
 def check(recipe: Recipe, num_classes: int) -> None:
-    """Raise `BadInput` where a recipe can't be built or can't draw; costs no memory. Open channels count as 3."""
-    whole = recipe.but(data=recipe.data.but(channels=recipe.data.channels or 3))
+    """Raise `BadInput` where a recipe can't be built or can't draw; costs no memory. What is open is assumed."""
+    whole = assumed(recipe)
     with torch.device("meta"), forked("check"):
         built = family(whole, num_classes, Machine(torch.device("meta"), "float32", 1))
     recipe.training.check_phases(built)
@@ -63,6 +67,12 @@ def check(recipe: Recipe, num_classes: int) -> None:
         built.generator(recipe.sampling)
 
 
+def assumed(recipe: Recipe) -> Recipe:
+    """Return a recipe with what it leaves to its images filled in without them; open channels count as 3."""
+    whole = recipe.but(data=recipe.data.but(channels=recipe.data.channels or 3))
+    return whole.measured(unseen(whole.data.channels or 3))
+
+
 @contextmanager
 def naming(part: str) -> Iterator[None]:
     """Put the recipe's key in front of a complaint about that part of it."""
@@ -72,14 +82,13 @@ def naming(part: str) -> Iterator[None]:
         raise BadInput(f"{part}: {error}") from None
 
 
-def augmentation(recipe: Recipe) -> Callable[[Tensor], Tensor]:
-    """Return the recipe's augmentations as one function of images."""
-    steps = cast("tuple[Callable[[Tensor], Tensor], ...]", recipe.augment)
+def augmentation(recipe: Recipe) -> Augment:
+    """Return the recipe's augmentations as one function; what they did is told to a network that asks."""
+    telling = recipe.told() > 0
 
-    def augment(images: Tensor) -> Tensor:
-        for step in steps:
-            images = step(images)
-        return images
+    def augment(images: Tensor) -> tuple[Tensor, Tensor | None]:
+        images, drawn = augmented(recipe.augment, images)
+        return images, drawn if telling else None
 
     return augment
 

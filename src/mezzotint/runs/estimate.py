@@ -60,7 +60,7 @@ def estimate(recipe: Recipe, num_classes: int, machine: Machine) -> Estimate:
 
     Open channels count as 3. `RunFailed` where not even a few images fit into memory.
     """
-    whole = recipe.but(data=recipe.data.but(channels=recipe.data.channels or 3))
+    whole = build.assumed(recipe)
     base = machine.memory_bytes() + _PROCESS if machine.device.type == "cpu" else 0
     with memory_told("a trial update", LESS_MEMORY), forked(recipe.seed, "estimate"):
         needed = training_memory(whole, num_classes, machine)

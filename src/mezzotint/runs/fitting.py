@@ -22,7 +22,8 @@ def blank_batches(recipe: Recipe, num_classes: int, device: torch.device) -> Cal
 
     def make(rows: int) -> Batch:
         labels = torch.zeros(rows, dtype=torch.int64, device=device) if num_classes else None
-        return Batch(torch.zeros(rows, channels, size, size, device=device), labels, None, 0, 0)
+        told = torch.zeros(rows, recipe.told(), device=device) if recipe.told() else None
+        return Batch(torch.zeros(rows, channels, size, size, device=device), labels, told, 0, 0)
 
     return make
 

@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
-from mezzotint.augment import AUGMENTATIONS
+from mezzotint.augment import AUGMENTATIONS, Augmentation
 from mezzotint.contracts import FamilyOptions
 from mezzotint.data.prepare import DataOptions
-from mezzotint.diffusion.family import Diffusion
+from mezzotint.diffusion.family import Diffusion, DiffusionOptions
 from mezzotint.errors import BadInput, nearest
 from mezzotint.evaluation.extractors import EXTRACTORS, ExtractorOptions
 from mezzotint.evaluation.protocols import Protocol
 from mezzotint.networks import NETWORKS
 from mezzotint.options import Choice, Count, Options, Tree, override, parse, parse_inner, read_yaml
 from mezzotint.registry import Table
-from mezzotint.runs.codecs import CODECS, Identity
+from mezzotint.runs.codecs import CODECS, CodecOptions, Identity, Moments
 from mezzotint.training.loop import LearningOptions
 
 FAMILIES = Table("family", {"diffusion": Diffusion})
@@ -113,10 +113,10 @@ class Recipe(Options):
 
     seed: int = Field(default=0, ge=0, description="seed of everything random in training")
     data: DataOptions = Field(description="images to learn from")
-    augment: tuple[Annotated[Options, Choice(AUGMENTATIONS)], ...] = Field(
+    augment: tuple[Annotated[Augmentation, Choice(AUGMENTATIONS)], ...] = Field(
         default=(), description="changes at random, in turn"
     )
-    codec: Annotated[Options, Choice(CODECS)] = Field(default=Identity(), description="what the network sees")
+    codec: Annotated[CodecOptions, Choice(CODECS)] = Field(default=Identity(), description="what the network sees")
     family: Annotated[FamilyOptions, Choice(FAMILIES)] = Field(description="kind of model and its choices")
     network: Annotated[Options, Choice(NETWORKS)] = Field(description="architecture and its sizes")
     training: TrainingOptions = Field(default=TrainingOptions(), description="length, portions, rates, cadences")
@@ -130,6 +130,19 @@ class Recipe(Options):
             return Options()  # the family's own problem is reported
         tree = value.tree() if isinstance(value, Options) else value
         return parse_inner(family_class(info.data["family"]).Sampling, tree, info)
+
+    def told(self) -> int:
+        """Return how many numbers tell the network what augmentation did to an image, 0 if it isn't told."""
+        if not (isinstance(self.family, DiffusionOptions) and self.family.augmentation_conditional):
+            return 0
+        if not self.augment:
+            raise BadInput("family.augmentation_conditional: augment is empty, nothing can be told; set it to false")
+        return sum(step.width() for step in self.augment)
+
+    def measured(self, images: Moments) -> Self:
+        """Return this recipe with what codec and family leave to the images filled in."""
+        codec = self.codec.measured(images)
+        return self.but(codec=codec, family=self.family.measured(codec.deviation(images)))
 
 
 def family_class(options: Options) -> type[Diffusion]:

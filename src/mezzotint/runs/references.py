@@ -47,9 +47,11 @@ class Packed(Images):
 def data_options(text: str, like: DataOptions) -> DataOptions:
     """Read a data argument (a pack, a Parquet file, a folder, or SOURCE[:SPLIT]) as prepared like other images are."""
     path, (name, _, split) = Path(text), text.partition(":")
-    tree = like.tree() | {"pack": None, "path": None, "limit": None}
+    tree = like.tree() | {"pack": None, "path": None, "limit": None, "fraction": None}
     if (path / "pack.json").is_file():
-        return parse(DataOptions, tree | {"pack": path, "channels": None})  # gray and RGB compare: gray is repeated
+        return parse(
+            DataOptions, tree | {"pack": path, "channels": None, "classes": ()}
+        )  # gray and RGB compare: gray is repeated
     if path.exists():
         source = "folder" if path.is_dir() else "parquet"
         return parse(DataOptions, tree | {"source": source, "path": path.absolute(), "split": "all"})

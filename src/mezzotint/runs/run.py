@@ -19,6 +19,7 @@ from mezzotint.machine import Compilation, Machine
 from mezzotint.options import Options, Tree, override, parse, read_yaml, write_yaml
 from mezzotint.runs import build, checkpoint, recipe
 from mezzotint.runs.budget import plan
+from mezzotint.runs.codecs import Moments
 from mezzotint.runs.compilation import decide
 from mezzotint.runs.draw import MixedPrecision
 from mezzotint.runs.fitting import choose_chunk
@@ -43,6 +44,7 @@ class Environment(Options):
     num_classes: int = Field(ge=0, description="classes of its images, 0 without labels")
     train_images: int = Field(ge=1, description="images it learns from, the held-out ones aside")
     content_hash: str = Field(description="digest of its images")
+    moments: Moments | None = Field(default=None, description="mean and standard deviation of its images")
     compiled: bool = Field(default=False, description="whether training compiles its network")
     compiled_because: str = Field(default="", description="why")
 
@@ -185,6 +187,7 @@ def _check_same(run: Run, name: str, assignments: Sequence[str]) -> None:
         raise BadInput(f"run {run.folder.path} was made from {made_from}, not {name}; give --name for a new run")
     then = run.recipe.tree()
     asked = _resolve(override(then, assignments), name, run.recipe.data.channels, environment.train_images)
+    asked = asked if environment.moments is None else asked.measured(environment.moments)
     if asked.training.chunk_size is None:  # as when the run was created: what was chosen then stays
         asked = asked.but(training=asked.training.but(chunk_size=run.recipe.training.chunk_size))
     difference = _difference(then, asked.tree())
@@ -218,7 +221,8 @@ def _create(
     machine = Machine.detect(device, checked.training.precision).prepare()
     pack = ensure_pack(checked.data, on_progress)
     loader = Loader(pack, checked.seed, checked.data.held_out)
-    resolved = _resolve(tree, name, pack.channels, len(loader.train_indices))
+    moments = Moments.of_levels(pack.info.mean, pack.info.std)
+    resolved = _resolve(tree, name, pack.channels, len(loader.train_indices)).measured(moments)
     build.check(resolved, pack.num_classes)  # again: now its channels and classes are known
     chunk_size = choose_chunk(resolved, pack.num_classes, machine)
     resolved = resolved.but(training=resolved.training.but(chunk_size=chunk_size))
@@ -227,7 +231,8 @@ def _create(
     if deadline is not None:
         resolved = plan(resolved, loader, machine, pack.num_classes, deadline)
     facts = {"recipe": Path(name).stem, "num_classes": pack.num_classes, "train_images": len(loader.train_indices)}
-    folder.write_environment(machine.environment() | facts | {"content_hash": pack.content_hash})
+    facts |= {"content_hash": pack.content_hash, "moments": moments.tree()}
+    folder.write_environment(machine.environment() | facts)
     folder.write_recipe(write_yaml(resolved.tree()))  # last: from here on the folder is a run
     return Run(folder, resolved, machine, pack.num_classes, pack.content_hash)
 

@@ -27,6 +27,9 @@ from mezzotint.training.slices import LESS_MEMORY, more_slices, slices
 Feed = Callable[[int, int], tuple[Tensor, Tensor | None]]
 """(position, length) -> pixels uint8 [length, C, H, W] and labels int64 [length] or None."""
 
+Augment = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+"""Images [N, C, H, W] -> changed images, and what the network is told was done [N, P] or None."""
+
 
 class PhaseOptions(Options):
     """What one phase does differently, e.g. `training.phases.discriminator.learning_rate`."""
@@ -147,7 +150,7 @@ class Trainer:
     """The fixed surroundings of a training: where data come from, on which machine, under which seed."""
 
     feed: Feed
-    augment: Callable[[Tensor], Tensor]
+    augment: Augment
     machine: Machine
     seed: int
 
@@ -187,10 +190,10 @@ class Trainer:
         pixels, labels = self.feed(learner.images_seen + start, length)
         device = self.machine.device
         seed_generators(self.seed, learner.update, "data", start)
-        images = self.augment(to_images(pixels.to(device, non_blocking=True)))
+        images, told = self.augment(to_images(pixels.to(device, non_blocking=True)))
         images = images.contiguous(memory_format=self.machine.memory_format)
         labels = None if labels is None else labels.to(device, non_blocking=True)
-        return Batch(images, labels, None, learner.update, learner.images_seen + start)
+        return Batch(images, labels, told, learner.update, learner.images_seen + start)
 
     def _gradients(self, phase: Phase, chunks: list[Batch], learner: Learner) -> dict[str, Tensor]:
         """Sum the chunks' gradients, in order and over processes; return the named losses, averaged over images."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,16 +16,21 @@ from mezzotint.options import Options
 from mezzotint.registry import Folder
 
 SOURCES = Folder("mezzotint.data.sources", "source")
-SPLIT_WORDS = ("train", "test", "validation", "valid", "val")
+_VALIDATION = ("validation", "valid", "val")
+SPLIT_WORDS = ("train", "test", *_VALIDATION)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture as found: encoded bytes, a file that holds them, or uint8 [H, W] or [H, W, 3]."""
+    """One picture as found: encoded bytes, a file that holds them, or uint8 [H, W] or [H, W, 3].
+
+    box: x, y (of the left upper corner), width and height of what the picture shows, in its own pixels.
+    """
 
     name: str
     label: int | None
     content: bytes | Path | np.ndarray
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +48,67 @@ class Listing:
     read: Callable[[np.ndarray], Iterator[Item]]
 
 
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A file as the data set's authors publish it: its address, its size in bytes (0: unknown), its MD5 if known."""
+
+    url: str
+    size: int = 0
+    md5: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What is known of a published data set without having it.
+
+    `pictures` counts each split; `size` is what must be downloaded, in bytes (about, where files are repacked);
+    `layout` says what `data.path` must be. Written with literals alone: `mezzotint list` reads them from the text.
+    """
+
+    title: str
+    pictures: Mapping[str, int]
+    labels: str
+    licence: str
+    citation: str
+    size: int
+    layout: str
+    originals: tuple[Original, ...]
+
+    @property
+    def wanted(self) -> str:
+        """What `data.path` must be, and where to get it, as part of one line."""
+        return f"{self.layout} (from {self.originals[0].url}, about {gigabytes(self.size)} in all)"
+
+
+def gigabytes(count: int) -> str:
+    """Bytes in decimal units, three digits: `162 MB`, `2.75 GB`."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"
+
+
 class Source(Options):
-    """A kind of place that pictures come from, with its own options."""
+    """A kind of place that pictures come from, with its own options; published data sets have a card."""
+
+    card: ClassVar[Card | None] = None
 
     def open(self, path: Path | None, split: str) -> Listing:
         """List the pictures of a split at a path; raise `BadInput` where there are none."""
         raise NotImplementedError(f"{type(self).__name__} must say how it is opened")
+
+
+def chosen_splits(split: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Return the splits that `split` means, `all` meaning every one; raise `BadInput` that lists them.
+
+    Data sets call their validation split val, valid or validation; any of these words is understood.
+    """
+    known = tuple(known)
+    if split in _VALIDATION:
+        split = next((name for name in known if name in _VALIDATION), split)
+    if split not in (*known, "all"):
+        raise BadInput(f"data.split: there is no split {split!r} here; {nearest(split, [*known, 'all'])}")
+    return known if split == "all" else (split,)
 
 
 def existing(path: Path | None, wanted: str) -> Path:

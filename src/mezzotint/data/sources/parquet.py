@@ -1,17 +1,16 @@
 """Parquet files in the schema of Hugging Face datasets: encoded images {bytes, path}, and labels if there are any."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from glob import glob
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from mezzotint.data.sources import SPLIT_WORDS, Item, Listing, Source, existing, fingerprint, printable
+from mezzotint.data.sources import Item, Listing, Source, fingerprint, printable
+from mezzotint.data.sources.shards import find_shards
 from mezzotint.errors import BadInput, nearest
 
 _WANTED = "a Parquet file, a folder of them, or a pattern such as 'data/train-*.parquet'"
@@ -33,7 +32,7 @@ class Parquet(Source):
 
     def open(self, path: Path | None, split: str) -> Listing:
         """List the rows of all files; raise `BadInput` if files are missing, damaged or of different schemas."""
-        files = _find(path, split)
+        files = find_shards(path, split, (".parquet",), _WANTED)
         tables = [_Table(file, self.image, self.label, self.labelled) for file in files]
         if different := next((t for t in tables if t.layout != tables[0].layout), None):
             raise BadInput(f"data.path: {different.file} and {files[0]} differ in columns or class names")
@@ -54,32 +53,12 @@ class Parquet(Source):
         return Listing(int(starts[-1]), names, identity, provenance, read)
 
 
-# --- Which files ---------------------------------------------------------------------------------------------
-
-
-def _find(path: Path | None, split: str) -> list[Path]:
-    if path is not None and not path.expanduser().exists() and re.search(r"[*?\[]", str(path)):
-        files = sorted(Path(name).absolute() for name in glob(str(path.expanduser()), recursive=True))
-        if not files:
-            raise BadInput(f"data.path: no file matches {path}, must be {_WANTED}")
-        return files
-    path = existing(path, _WANTED)
-    if path.is_file():
-        return [path]
-    files = sorted(path.rglob("*.parquet"))
-    if not files:
-        raise BadInput(f"data.path: {path} holds no *.parquet files (for a folder of pictures: data.source=folder)")
-    return _of_split(path, files, split)
-
-
-def _of_split(folder: Path, files: list[Path], split: str) -> list[Path]:
-    words = {file: set(re.split(r"[\W_]+", str(file.relative_to(folder)).lower())) for file in files}
-    known = sorted({word for found in words.values() for word in found if word in SPLIT_WORDS})
-    if split == "all" or not known:
-        return files
-    if split not in known:
-        raise BadInput(f"data.split: {folder} has no split {split!r}; {nearest(split, [*known, 'all'])}")
-    return [file for file in files if split in words[file]]
+def holds_parquet(path: Path | None) -> bool:
+    """Whether a path is a Parquet file, a pattern of some, or a folder that holds one."""
+    if path is None:
+        return False
+    path = path.expanduser()
+    return path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet")))
 
 
 # --- One file ------------------------------------------------------------------------------------------------

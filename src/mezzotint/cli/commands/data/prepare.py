@@ -7,7 +7,7 @@ import typer
 
 
 def command(
-    target: Annotated[str, typer.Argument(help="A recipe, a source (`mezzotint list sources`), a folder, a .parquet.")],
+    target: Annotated[str, typer.Argument(help="A recipe, a source (`mezzotint list data`), a folder, a .parquet.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. image_size=64 crop=center.")
     ] = None,
