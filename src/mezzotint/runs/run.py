@@ -21,7 +21,7 @@ from mezzotint.runs import build, checkpoint, recipe
 from mezzotint.runs.budget import plan
 from mezzotint.runs.compilation import decide
 from mezzotint.runs.draw import MixedPrecision
-from mezzotint.runs.fitting import choose_chunk
+from mezzotint.runs.fitting import choose_chunk, training_memory
 from mezzotint.runs.folder import RunFolder, check_name
 from mezzotint.runs.recipe import Recipe
 from mezzotint.seeds import mix
@@ -220,14 +220,16 @@ def _create(
     loader = Loader(pack, checked.seed, checked.data.held_out)
     resolved = _resolve(tree, name, pack.channels, len(loader.train_indices))
     build.check(resolved, pack.num_classes)  # again: now its channels and classes are known
-    chunk_size = choose_chunk(resolved, pack.num_classes, machine)
+    needed = training_memory(resolved, pack.num_classes, machine.alone())
+    chunk_size = choose_chunk(resolved.training, needed, machine)
     resolved = resolved.but(training=resolved.training.but(chunk_size=chunk_size))
     left = None if deadline is None else deadline - time.monotonic()
     machine = replace(machine, compilation=decide(resolved, machine, pack.num_classes, left))
     if deadline is not None:
         resolved = plan(resolved, loader, machine, pack.num_classes, deadline)
     facts = {"recipe": Path(name).stem, "num_classes": pack.num_classes, "train_images": len(loader.train_indices)}
-    folder.write_environment(machine.environment() | facts | {"content_hash": pack.content_hash})
+    counted = {"fixed_bytes": needed.fixed, "image_bytes": needed.image}
+    folder.write_environment(machine.environment() | facts | counted | {"content_hash": pack.content_hash})
     folder.write_recipe(write_yaml(resolved.tree()))  # last: from here on the folder is a run
     return Run(folder, resolved, machine, pack.num_classes, pack.content_hash)
 
