@@ -15,10 +15,11 @@ HERE = Path(__file__).parent
 Row = Mapping[str, str | int | float | None]
 
 
-def arguments(description: str | None) -> ArgumentParser:
-    """Return a parser with what every script is asked."""
+def arguments(description: str | None, devices: bool = True) -> ArgumentParser:
+    """Return a parser with what every script is asked; without `devices` for one that measures the CPU alone."""
     parser = ArgumentParser(description=(description or "").partition("\n")[0])
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    if devices:
+        parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--write", action="store_true", help="write benchmarks/<name>.md as well")
     return parser
 
@@ -59,7 +60,7 @@ def show(
     print(f"\n{body}")
     if not write:
         return
-    command = f"python benchmarks/{name}.py {shlex.join(sys.argv[1:])}".strip()
+    command = f"python benchmarks/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}".strip()
     made = [
         f"# {claim}",
         f"    {command}",

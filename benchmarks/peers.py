@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ with warnings.catch_warnings():
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
     from diffusers.training_utils import EMAModel
 
-    from diffusers_names import renamed_state, theirs
+    from diffusers_names import renamed_state, theirs, unpatched
 
 OURS = UNetOptions()  # channels 64, multipliers (1, 2, 2, 2), 2 blocks, attention at 16 px: 9.0 M parameters
 SHAPE = NetworkShape(3, 3, 32)
@@ -113,6 +114,15 @@ def lucidrains_update(diffusion: nn.Module, batches: Iterator[Tensor]) -> Callab
 
 
 # --- Sampling ----------------------------------------------------------------------------------------------------
+
+
+def sized_network(ours: UNet) -> UNet2DModel:
+    """Return diffusers' network of our sizes with weights of its own, without classes.
+
+    It sees what is left once our patches are folded into channels.
+    """
+    options, shape = unpatched(ours.options, replace(ours.shape, num_classes=0))
+    return theirs(options, shape).eval().requires_grad_(False)
 
 
 def same_network(ours: UNet) -> UNet2DModel:

@@ -16,7 +16,7 @@ from mezzotint.runs.recipe import Recipe
 from mezzotint.runs.reference import NETWORK
 from mezzotint.training.speed import interleaved, medians
 
-WAYS = ("ddim:50", "dpmpp-2m:15", "dpmpp-2m:10", "unipc:15", "unipc:10")
+WAYS = ("ddim:50", "dpmpp-2m:12", "dpmpp-2m:10", "unipc:10", "pndm:10")
 BASE = "diffusers ddim:50"
 
 
@@ -80,7 +80,7 @@ def evaluations(built: Diffusion, other: nn.Module, batch_size: int, machine: Ma
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("ways", nargs="*", default=WAYS, help="sampler:steps ...")
-    parser.add_argument("--batch", type=int, default=16, help="images drawn at once")
+    parser.add_argument("--batch", type=int, default=64, help="images drawn at once, as `mezzotint sample` does")
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 16, 1], help="of the evaluations")
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()

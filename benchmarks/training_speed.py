@@ -116,11 +116,15 @@ def _row(
 
 
 def _check_equal(arms: dict[str, tuple[Callable[[], object], nn.Module, float]]) -> None:
-    """Raise AssertionError unless the networks compared have equal parameters and operations, up to 2 %."""
+    """Raise AssertionError unless the networks compared are one function: equal parameters, and no more operations.
+
+    Ours needs fewer, since it doubles a resolution and convolves at once. That weights can be exchanged is checked by
+    the tests (tests/networks).
+    """
     for name in (OWN, TUNED):
         mine, other = (sum(p.numel() for p in arms[a][1].parameters()) for a in (OURS, name))
         assert abs(other / mine - 1) < 0.02, f"{name}: {other} parameters, ours {mine}"
-        assert abs(arms[name][2] / arms[OURS][2] - 1) < 0.02, f"{name}: {arms[name][2]} FLOP, ours {arms[OURS][2]}"
+        assert 0.9 < arms[OURS][2] / arms[name][2] < 1.02, f"{name}: {arms[name][2]} FLOP, ours {arms[OURS][2]}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ that include 1/10000 (freq_shift 1), norm_eps 1e-6, downsampling that pads right
 
 import re
 import warnings
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -46,6 +47,18 @@ def renamed(key: str) -> str:
 def renamed_state(ours: UNet) -> dict[str, Tensor]:
     """Return our parameters under their names in diffusers."""
     return {renamed(key): value for key, value in ours.state_dict().items()}
+
+
+def unpatched(options: UNetOptions, shape: NetworkShape) -> tuple[UNetOptions, NetworkShape]:
+    """Return the same network as it is once squares of pixels are folded into channels: diffusers folds none."""
+    features = options.patch**2
+    inner = replace(
+        shape,
+        channels_in=shape.channels_in * features,
+        channels_out=shape.channels_out * features,
+        image_size=shape.image_size // options.patch,
+    )
+    return options.but(patch=1), inner
 
 
 def theirs(options: UNetOptions, shape: NetworkShape) -> UNet2DModel:

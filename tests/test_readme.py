@@ -51,6 +51,7 @@ def test_its_commands_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert result.exit_code == 0, (command, result.output, result.exception)
     assert (tmp_path / "samples" / "mine" / "sheet.png").is_file()
     assert (tmp_path / "samples" / "trial.png").is_file()
+    assert (tmp_path / "compared" / "sheet.png").is_file()
 
 
 def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,14 @@ FOUND = Estimate(
     update_operations=9e9,
     batch_size=64,
     chunk_size=32,
-    fixed_bytes=2**30,
+    process_bytes=2**29,
+    fixed_bytes=2**29,
     image_bytes=10 * 2**20,
     peak_bytes=2**30 + 320 * 2**20,
     free_bytes=None,
+    compiled=True,
+    compiled_because="on: compiling takes about 90 s",
+    compiling_seconds=90.0,
     seconds_per_1000_images=20.0,
     images=100_000,
     training_seconds=2000.0,
@@ -39,9 +43,11 @@ def test_words() -> None:
         "free",
         "9,000,000 parameters",
         "3.00 GFLOP forward per image, 9.00 in training (a multiply-add counts as two)",
-        "1.31 GiB at the peak: 1,024 MiB, and 10.0 MiB for each of 32 images at once",
+        "1.31 GiB at the peak: 512 MiB of Python and torch, 512 MiB, and 10.0 MiB for each of 32 images at once",
         "20.0 s per 1,000 images, batch 64",
         "33 min for 100,000 images; sheets 60 s (35 network calls per picture)",
+        "compiling      on: compiling takes about 90 s",
+        "together       36 min without monitoring",
         "not verified",
     ):
         assert said in text
@@ -56,6 +62,12 @@ def test_gpus_are_marked_as_not_verified_and_small_ones_as_too_small() -> None:
 
     large = elsewhere(replace(FOUND, fixed_bytes=30 * 2**30))
     assert {gpu["name"] for gpu in large if gpu["fits"]} == {"A100 40 GB", "H100 SXM"}
+    assert all(gpu["fits"] for gpu in elsewhere(replace(FOUND, process_bytes=30 * 2**30)))  # main memory is not theirs
+
+
+def test_a_gpu_before_ampere_is_priced_in_float16() -> None:
+    slow = next(gpu for gpu in elsewhere(FOUND) if gpu["name"] == "T4")
+    assert slow["seconds"] == pytest.approx(FOUND.total_operations() / (0.25 * 65e12))
 
 
 def test_command() -> None:

@@ -217,6 +217,36 @@ def test_bad_requests_are_told(means):
         scores(batches(images(1, 30)), batches(images(2, 50)), ["kid-squeezenet-3"])
 
 
+# --- A copy of the data, and sets too small -----------------------------------------------------------------
+
+
+def test_a_copy_of_the_data_scores_the_floor_or_below_and_is_flagged(means):
+    real, held_out = batches(images(2, 100)), batches(images(3, 100))
+    protocols = ["fd-squeezenet-100", "kid-squeezenet-100", "memorisation-squeezenet-100", "prdc-squeezenet-100"]
+    distance, kernel, copies, balls = scores(batches(images(2, 100)), real, protocols, held_out=held_out)
+    assert value(distance) <= floor(distance).values["frechet"].value
+    assert kernel.values["kid"].value <= floor(kernel).values["kid"].value
+    assert balls.values["precision"].value == balls.values["recall"].value == 1
+    assert copies.values["copies"].value == 1
+    assert str(copies.warning).startswith("memorised: 100% of the images are copies")
+    (fresh,) = scores(batches(images(4, 100)), real, protocols[2:3], held_out=held_out)
+    assert "memorised" not in str(fresh.warning)
+
+
+@pytest.mark.parametrize("protocol", ["prdc-squeezenet-30", "fd-infinity-squeezenet-30"])
+def test_too_few_real_images_give_a_score_without_a_floor(means, protocol):
+    (score,) = scores(batches(images(1, 40)), batches(images(2, 100)), [protocol], held_out=batches(images(3, 5)))
+    assert score.floor is None
+    assert "no floor of these real images: 5 images are too few" in str(score.warning)
+
+
+def test_other_protocols_are_offered_for_distances_only(means):
+    protocols = ["fd-squeezenet-5", "prdc-squeezenet-10", "memorisation-squeezenet-10"]
+    distance, *others = scores(batches(images(1, 40)), batches(images(2, 100)), protocols)
+    assert "would be unbiased" in str(distance.warning)
+    assert not any("would be unbiased" in str(other.warning) for other in others)
+
+
 def test_features_that_are_not_finite_are_refused_and_not_remembered(means, monkeypatch, tmp_path):
     monkeypatch.setattr(means, "forward", lambda pixels: Features(torch.full((len(pixels), 6), torch.nan), None))
     with pytest.raises(BadInput, match="reference: features that are not finite"):

@@ -1,5 +1,6 @@
 import io
 import pickle
+import warnings
 from pathlib import Path
 from unittest.mock import patch
 
@@ -15,7 +16,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torchvision.models import squeezenet1_1
 
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.extractors import EXTRACTORS, ExtractorOptions
+from mezzotint.evaluation.extractors import EXTRACTORS, Extractor, ExtractorOptions, Features
 from mezzotint.evaluation.extractors.classifier import Classifier
 from mezzotint.evaluation.extractors.fused import FusedConv
 from mezzotint.evaluation.extractors.inception import Inception
@@ -112,6 +113,39 @@ def test_squeezenet_refuses_other_networks(tmp_path):
 
 
 # --- Inception --------------------------------------------------------------------------------------------------
+
+
+def test_features_are_of_float32_proper_and_leave_the_callers_choice():
+    seen = []
+
+    class Looks(torch.nn.Module):
+        def forward(self, pixels):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch warns of these names from 2.9 on
+                seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+            return Features(pixels.float().mean((2, 3)), None)
+
+    extractor = Extractor("squeezenet", 3, Looks(), "looks", torch.device("cpu"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        try:
+            torch.set_float32_matmul_precision("medium")
+            torch.backends.cudnn.allow_tf32 = True
+            extractor.features(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+            after = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        finally:
+            torch.set_float32_matmul_precision(before[0])
+            torch.backends.cudnn.allow_tf32 = before[1]
+    assert seen == [("highest", False)]
+    assert after == ("medium", True)
+
+
+def test_weights_of_ones_own_are_not_the_published_ones():
+    digest = Inception.published["inception"][0].sha256
+    assert all(Inception(sha256=known).as_published for known in (None, digest, digest[:8]))
+    assert not Inception(sha256="0" * 64).as_published
+    assert not Classifier().as_published
 
 
 @pytest.fixture(scope="module")

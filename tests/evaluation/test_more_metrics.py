@@ -164,6 +164,16 @@ def test_swapped_classes_are_seen_though_the_whole_is_right():
     assert good["class_frechet"].value == pytest.approx(np.mean(parts))
 
 
+def test_classes_that_have_no_distance_are_named():
+    metric = ClassFrechet()
+    real = feature_set(draw(9, 1), labels=torch.tensor([0, 0, 0, 1, 1, 1, 2, 3, 3]))
+    some = feature_set(draw(7, 2), labels=torch.tensor([0, 0, 0, 1, 2, 2, 2]))
+    said = str(metric.remark(some, real))
+    assert "classes left out of the distance, never generated: 3 (1 in all)" in said
+    assert "classes left out of the distance, fewer than 2 images on a side: 1, 2 (2 in all)" in said
+    assert metric.remark(real[:6], real[:6]) is None
+
+
 @pytest.mark.parametrize("side", ["generated", "reference"])
 def test_classes_need_labels(side):
     labelled, plain = feature_set(draw(20, 1), labels=torch.zeros(20).long()), feature_set(draw(20, 1))

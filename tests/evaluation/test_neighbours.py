@@ -9,9 +9,11 @@ def draw(count, seed, dimension=12, centre=0.0):
     return torch.randn(count, dimension, generator=torch.Generator().manual_seed(seed)) + centre
 
 
-@pytest.fixture(autouse=True)
-def _small_tiles(monkeypatch):
+@pytest.fixture(autouse=True, params=[torch.float32, torch.bfloat16])
+def _small_tiles(monkeypatch, request):
+    """Several tiles, and either type in which products are taken: whatever it is, what is found is exact."""
     monkeypatch.setattr(neighbours, "TILE", 50)
+    monkeypatch.setattr(neighbours, "_rough_type", lambda: request.param)
 
 
 @pytest.mark.parametrize("centre", [0.0, 1000.0])  # far from the origin, |x|^2 + |y|^2 - 2 x'y alone cancels
@@ -40,6 +42,28 @@ def test_near_pairs_are_all_pairs_within_a_limit():
         within = (distances <= left[rows]) | (distances <= right[columns])
         found[rows[within], columns[within]] = True
     assert torch.equal(found, expected)
+
+
+def test_rows_for_which_a_first_look_is_too_rough_are_searched_again():
+    # A tight cluster far from the centre: in bfloat16 all of its distances look alike.
+    x = torch.cat([draw(120, 1) * 0.05 + 5, draw(120, 2)])
+    expected = torch.cdist(x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist").topk(4, largest=False)
+    found = nearest(x, x, 4)
+    torch.testing.assert_close(found.distances, expected.values, rtol=1e-5, atol=1e-9)
+
+
+def test_near_pairs_of_a_tight_cluster():
+    x, y = draw(130, 1) * 0.05 + 5, torch.cat([draw(100, 3) * 0.05 + 5, draw(70, 2)])
+    squared = torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
+    left, right = squared.quantile(0.3, dim=1), squared.quantile(0.2, dim=0)
+    expected = (squared <= left[:, None] * 0.9999) | (squared <= right * 0.9999)
+    surely_not = (squared > left[:, None] * 1.0001) & (squared > right * 1.0001)
+    found = torch.zeros_like(expected)
+    for rows, columns, distances in near_pairs(x, y, left, [right]):
+        within = (distances <= left[rows]) | (distances <= right[columns])
+        found[rows[within], columns[within]] = True
+    assert found[expected].all()
+    assert not found[surely_not].any()
 
 
 def test_sets_that_are_one_point_are_all_ties():

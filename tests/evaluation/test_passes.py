@@ -11,7 +11,7 @@ from mezzotint.evaluation.extractors.squeezenet import SqueezeNet
 from mezzotint.evaluation.given import Statistics
 from mezzotint.evaluation.identity import ImageSet
 from mezzotint.evaluation.images import PixelArray
-from mezzotint.evaluation.passes import accumulate, merge, read, reference_features
+from mezzotint.evaluation.passes import Seen, accumulate, merge, read, reference_features
 from mezzotint.evaluation.score import Score
 from mezzotint.evaluation.statistics import Moments
 from mezzotint.machine import Machine
@@ -97,6 +97,25 @@ def test_sizes_that_differ_between_processes_are_told(extractor):
     parts = [drain(read([(images(1, 5, size), None)], [extractor], "x", machine=process(0, 1))) for size in (8, 9)]
     with pytest.raises(BadInput, match="generated: all images must have one size"):
         merge(parts, "generated")
+
+
+def test_what_one_process_cannot_use_stops_all_of_them(extractor, monkeypatch):
+    whole = PixelArray(images(1, 50).numpy(), None, 8)
+    machines = [process(rank, 2) for rank in range(2)]
+    seen = [Seen.nothing("x: features that are not finite"), drain(read(whole, [extractor], "x", machine=machines[1]))]
+    monkeypatch.setattr(Machine, "gather", lambda *_: seen)
+    for machine in machines:
+        with pytest.raises(BadInput, match="x: features that are not finite"):
+            drain(accumulate(whole, [extractor], "x", machine=machine))
+
+
+def test_a_process_with_bad_features_still_gathers(extractor, monkeypatch):
+    monkeypatch.setattr(Means, "forward", lambda _, pixels: Features(torch.full((len(pixels), 6), torch.nan), None))
+    gathered = []
+    monkeypatch.setattr(Machine, "gather", lambda _, seen: gathered.append(seen) or [seen])
+    with pytest.raises(BadInput, match="not finite"):
+        drain(accumulate(PixelArray(images(1, 20).numpy(), None, 8), [extractor], "x"))
+    assert ["not finite" in str(seen.problem) for seen in gathered] == [True]
 
 
 def test_moments_and_their_root_are_computed_once(extractor, monkeypatch):

@@ -12,18 +12,24 @@ from mezzotint.evaluation.protocols import Protocol
 from mezzotint.evaluation.ranking import better, probability, ranked, repeated
 from mezzotint.evaluation.score import Floor, Provenance, Score
 
-REAL = Provenance("cifar10_png", "train", "png", "32 px, crop center, resize lanczos")
+REAL = Provenance("cifar10_png", "train", "png", "32 px, crop center, resize lanczos", whole=True)
 SCORE = Score(
     protocol="fid-50k",
     values={"frechet": Value(10.0, 0.3), "precision": Value(0.5, 0.04)},
     larger_is_better=("precision",),
+    unranked=(),
     warning=None,
     count=50_000,
     reference_count=50_000,
     reference_fingerprint="ab",
     reference=REAL,
+    reference_is_training=False,
+    held_out_fingerprint="ef",
+    generated_format="png",
+    code="gh",
     extractor="inception",
     extractor_hash="cd",
+    published_weights=True,
     resize="bilinear to 299",
     floor=Floor({"frechet": Value(1.0, 0.1)}, 10_000, 50_000, "held-out"),
     image_size=(32, 32),
@@ -46,9 +52,13 @@ def test_a_score_is_read_back_as_it_was_written():
 
 def test_the_description_tells_all_that_must_be_the_same():
     assert SCORE.description == (
-        "fid-50k against cifar10_png train (png; 32 px, crop center, resize lanczos), 32x32 px, "
+        "fid-50k of png images against cifar10_png train (png; 32 px, crop center, resize lanczos), 32x32 px, "
         "inception: bilinear to 299"
     )
+
+
+def test_the_description_tells_what_the_reference_is_taken_for():
+    assert " as the training images, 32x32 px" in replace(SCORE, reference_is_training=True).description
 
 
 def test_probability_of_being_better():
@@ -92,6 +102,16 @@ def test_ranked_by_a_value_of_which_more_is_better():
     assert [name for name, _ in group.entries] == ["c", "a", "nan"]
 
 
+def test_what_is_best_neither_small_nor_large_has_no_rank():
+    scores = [replace(of(value), unranked=("frechet",)) for value in (12, 10)]
+    (group,) = ranked([("a", scores[0]), ("b", scores[1])])
+    assert (group.by, group.surely_best) == (None, None)
+    assert [name for name, _ in group.entries] == ["a", "b"]
+    with pytest.raises(BadInput, match="frechet is best neither small nor large"):
+        better(scores[0], scores[1])
+    assert better(scores[0], scores[1], by="precision") is not None
+
+
 def test_repeats():
     found = repeated([of(9), of(10), of(14)])
     assert found["frechet"].value == pytest.approx(11)
@@ -116,6 +136,8 @@ def test_literature_is_comparable_at_the_same_protocol_only():
             "not comparable: that is against lossless files, this against jpeg",
         ),
         ({"image_size": (64, 64)}, "not comparable: that is at 32 px, this at 64 px"),
+        ({"published_weights": False}, "not comparable: that is by the extractor's published weights"),
+        ({"reference": replace(REAL, whole=False)}, "not comparable: that is against all images of train"),
     ]:
         assert reason in ddpm.line(replace(SCORE, **change))
     test = replace(SCORE, reference=replace(REAL, split="test"))

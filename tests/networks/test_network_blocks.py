@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mezzotint.networks import blocks
 from mezzotint.networks.blocks import Downsample, ResidualBlock, SelfAttention, Upsample, attend, sinusoids
@@ -48,6 +49,16 @@ def test_attention_sees_every_pixel_but_not_other_images():
     (gradient,) = torch.autograd.grad(block(x)[0, :, 0, 0].sum(), x)
     assert (gradient[0].abs().sum(0) > 0).all()
     assert not gradient[1].any()
+
+
+def test_doubling_is_repeated_pixels_then_a_convolution():
+    torch.manual_seed(0)
+    up, x = Upsample(3).double(), torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    plain = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), up.weight, up.bias, padding=1)
+    torch.testing.assert_close(up(x), plain, rtol=0, atol=1e-12)
+    inputs = (x, up.weight)
+    found, expected = (torch.autograd.grad(y.square().sum(), inputs) for y in (up(x), plain))
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_resampling_halves_and_doubles_with_the_stated_alignment():

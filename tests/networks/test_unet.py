@@ -159,9 +159,14 @@ def test_wrong_options_are_refused(tree: dict[str, object], message: str):
     [
         (UNetOptions(), 28, "image_size=28 .* multiple of 8"),
         (UNetOptions(patch=2), 24, "image_size=24 .* after patches of 2 .* multiple of 16"),
-        (UNetOptions(), 8, "attention=16 does not occur: 8 px has levels of 8, 4, 2, 1 px"),
+        (UNetOptions(), 8, "attention=16 does not occur: 8 px has levels of 8, 4, 2, 1 features per side"),
         (UNetOptions(channels_per_head=24), 32, "channels_per_head=24 must divide the 128 channels"),
-        (UNetOptions(attention=(16, 5)), 32, "attention=5 does not occur: 32 px has levels of 32, 16, 8, 4 px"),
+        (UNetOptions(attention=(16, 5)), 32, "attention=5 does not occur: 32 px has levels of 32, 16, 8, 4 features"),
+        (
+            SMALL.but(patch=2, attention=(28,)),
+            28,
+            "attention=28 does not occur: 28 px in patches of 2 has levels of 14, 7 features",
+        ),
     ],
 )
 def test_options_that_do_not_fit_the_images_are_refused(options: UNetOptions, size: int, message: str):

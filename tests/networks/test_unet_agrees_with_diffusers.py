@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from diffusers_names import renamed_state, theirs
+from diffusers_names import renamed_state, theirs, unpatched
 from mezzotint.contracts import Condition
 from mezzotint.networks import NetworkShape
 from mezzotint.networks.unet import UNet, UNetOptions
@@ -54,3 +55,16 @@ def test_parameters_map_one_to_one_and_outputs_agree(case: str):
         expected = other(x, level, labels, return_dict=False)[0]
     assert expected.std() > 0.1
     torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_patches_folded_outside_are_their_network_at_the_folded_size():
+    options, shape = (
+        UNetOptions(channels=16, multipliers=(1, 2), attention=(4,), groups=8, patch=2),
+        NetworkShape(3, 3, 16),
+    )
+    ours, other = _randomise(UNet(options, shape)), theirs(*unpatched(options, shape)).eval()
+    other.load_state_dict(renamed_state(ours), strict=True)
+    x, level = torch.randn(2, 3, 16, 16), torch.tensor([3.0, 700.0])
+    with torch.no_grad():
+        expected = pixel_shuffle(other(pixel_unshuffle(x, 2), level, return_dict=False)[0], 2)
+        torch.testing.assert_close(ours(x, level, Condition()), expected, rtol=1e-5, atol=1e-5)

@@ -1,14 +1,18 @@
 """Planning from a time budget: the arithmetic, without a clock, and one real plan."""
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from torch import nn
 
 from mezzotint.data.loading import Loader
 from mezzotint.data.prepare import ensure_pack
 from mezzotint.errors import BadInput
-from mezzotint.machine import Machine
-from mezzotint.runs import recipe
+from mezzotint.machine import Compilation, Machine
+from mezzotint.runs import budget, recipe
 from mezzotint.runs.budget import _planned, plan
 from mezzotint.runs.recipe import TrainingOptions
 from tiny import OVERRIDES
@@ -56,6 +60,52 @@ def test_cadences_of_the_recipe_are_kept() -> None:
 def test_too_little_time_is_refused(seconds: float) -> None:
     with pytest.raises(BadInput, match=r"--budget: [0-4] s left are too few .* give more time"):
         _planned(OPEN, seconds, 0.01, 2.0, 1.0)
+
+
+def _planned_images(monkeypatch: pytest.MonkeyPatch, *changes: str, compiled: bool = False) -> int:
+    """Plan 1,000 s for updates of one second, after 200 s of beginning; nothing is timed."""
+    monkeypatch.setattr(budget, "_seconds_of_updates", lambda *_: (1 / 32, 200.0))
+    monkeypatch.setattr(budget, "_seconds_per_sheet", lambda *_: 0.001)
+    monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(nn.Module, "compile", lambda self, dynamic: None)
+    monkeypatch.setattr(Machine, "compiler_lacks", lambda self: None)
+    open_cadences = ("training.sheet_images=null", "training.validation_images=null")
+    _, checked = recipe.read("digits-edm", [*OVERRIDES, "data.channels=1", *open_cadences, *changes])
+    loader = Loader(ensure_pack(checked.data), checked.seed, checked.data.held_out)
+    machine = replace(Machine.detect("cpu", "float32", 1), compilation=Compilation(compiled))
+    return plan(checked, loader, machine, 10, 1000.0).training.images
+
+
+@pytest.mark.parametrize(("held_out", "kept"), [("0.01", 0.0), ("0.2", 0.05)])
+def test_time_is_kept_for_a_monitor_where_enough_is_held_out(
+    monkeypatch: pytest.MonkeyPatch, held_out: str, kept: float
+) -> None:
+    part = f"data.held_out={held_out}"
+    auto, off = (_planned_images(monkeypatch, part, *more) for more in ((), ("evaluation.monitor=off",)))
+    assert auto == pytest.approx((1 - kept) * off, rel=0.01)
+
+
+def test_time_is_kept_for_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = _planned_images(monkeypatch, "evaluation.monitor=off")
+    compiled = _planned_images(monkeypatch, "evaluation.monitor=off", compiled=True)
+    assert plain - compiled == pytest.approx(200 * 32, rel=0.01)
+
+
+def test_the_first_updates_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that moves with updates: 11 s the first, then one each."""
+    clock = [0.0]
+
+    class Slow:
+        def train(self, learner: object) -> Iterator[None]:
+            for took in (11.0, *[1.0] * 99):
+                clock[0] += took
+                yield
+
+    monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    learner = SimpleNamespace(options=OPEN)
+    per_image, beginning = budget._seconds_of_updates(Slow(), learner, 500)  # pyright: ignore[reportArgumentType]
+    assert per_image == pytest.approx(0.01)
+    assert beginning == pytest.approx(10.0)
 
 
 def test_a_real_plan_sets_the_length_and_nothing_else() -> None:

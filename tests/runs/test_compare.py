@@ -18,6 +18,7 @@ from mezzotint.cli.comparing import FORMATS, groups
 from mezzotint.cli.main import app
 from mezzotint.data.prepare import DataOptions, ensure_pack
 from mezzotint.errors import BadInput
+from mezzotint.evaluation import evaluate as evaluation
 from mezzotint.evaluation.images import DrawnPictures
 from mezzotint.evaluation.score import Score
 from mezzotint.options import parse
@@ -66,6 +67,26 @@ def test_known_scores_are_not_computed_again(runs: tuple[Run, Run], monkeypatch:
     assert [entry.score.values for entry in again] == [entry.score.values for entry in first]
 
 
+@pytest.mark.parametrize("change", ["held-out", "code"])
+def test_scores_that_would_come_out_otherwise_are_computed_again(
+    runs: tuple[Run, Run], change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [run.folder.path for run in runs]
+    _entries(places)
+    held_out = "digits:train" if change == "held-out" else None
+    if change == "code":
+        monkeypatch.setattr(evaluation, "metrics_code", lambda: "another")
+    found = contenders(places, "digits:test", [PROTOCOL], held_out=held_out)
+    assert not any(record.reused for record in compare(found) if isinstance(record, Entry))
+
+
+def test_what_finds_copies_is_not_ranked(runs: tuple[Run, Run]) -> None:
+    entries = _entries([run.folder.path for run in runs], ["memorisation-classifier-64"])
+    (group,) = groups(entries)
+    assert (group.by, group.surely_best) == (None, None)
+    assert "not ranked: the best of this metric is neither small nor large" in FORMATS["table"][1]([group])
+
+
 def test_pictures_that_were_not_judged_alike_stay_apart(runs: tuple[Run, Run], tmp_path: Path) -> None:
     pack = ensure_pack(parse(DataOptions, {"image_size": 8}))
     np.savez(tmp_path / "real.npz", pixels=pack.pixels(np.arange(64)).numpy())
@@ -87,7 +108,8 @@ def test_every_format_tells_the_same(runs: tuple[Run, Run]) -> None:
         assert f"{best:.4g}" in text
         assert "is better than" in text
         assert (
-            f"{PROTOCOL} against digits test (array; 8 px, crop center, resize lanczos), 8x8 px, classifier: " in text
+            f"{PROTOCOL} of drawn images against digits test (array; 8 px, crop center, resize lanczos), 8x8 px, "
+            "classifier: " in text
         )
     assert markdown.count("| --- | ---") == 3  # one rule, of six columns
     rows = list(csv.DictReader(io.StringIO(FORMATS["csv"][1](found))))

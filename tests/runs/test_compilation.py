@@ -1,6 +1,7 @@
 """compile: auto: decided once from rules and bench's table; compiled updates learn the same, under the same names."""
 
 import copy
+import json
 from dataclasses import replace
 
 import pytest
@@ -71,6 +72,17 @@ def test_a_short_run_does_not_compile_where_a_long_one_does(monkeypatch):
     assert not decide(_recipe("training.images=1M"), CUDA, 10).on
 
 
+def test_processes_share_the_work_so_each_has_less_to_save(monkeypatch):
+    monkeypatch.setattr(Machine, "compiler_lacks", lambda self: None)
+    brought = NUMBERS.but(compiled=Compiled(seconds=60, gain=1.5))
+    remember(CPU, brought)
+    enough = 6 * 60 * NUMBERS.update_gflops * 1e9 / operations_per_image(_recipe(), 10)
+    chosen = _recipe(f"training.images={int(2.5 * enough)}")
+    assert decide(chosen, CPU, 10).on
+    assert decide(chosen, replace(CPU, world=2), 10).on
+    assert not decide(chosen, replace(CPU, world=4), 10).on
+
+
 def test_a_wish_is_followed_and_a_missing_compiler_told(monkeypatch):
     assert decide(_recipe("training.compile=off"), CPU, 10) == Compilation(False, "off by training.compile")
     monkeypatch.setattr(Machine, "compiler_lacks", lambda self: "a C++ compiler (g++)")
@@ -103,11 +115,26 @@ def test_what_compiling_brought_is_not_forgotten_by_a_bench_without_it():
     assert recall(CPU) == NUMBERS.but(update_gflops=600, compiled=brought)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]"])
-def test_a_damaged_table_is_told(text):
+@pytest.mark.parametrize("text", ["{", "[1]", "\x00"])
+def test_a_damaged_table_counts_as_none_and_is_measured_anew(text):
     write_text(home() / "machines.json", text)
-    with pytest.raises(BadInput, match=r"machines.json: .*remove it and run `mezzotint bench` again"):
-        recall(CPU)
+    assert recall(CPU) is None
+    assert not decide(_recipe(), CPU, 10).on
+    remember(CPU, NUMBERS)
+    assert recall(CPU) == NUMBERS
+
+
+@pytest.mark.parametrize("entry", [NUMBERS.tree() | {"tokens": 1}, {"batch_size": 16}, 3, None])
+def test_an_entry_of_another_version_counts_as_none_and_others_stay(entry):
+    remember(CPU, NUMBERS)
+    remember(replace(CPU, threads=2), NUMBERS)
+    table = json.loads((home() / "machines.json").read_text())
+    mine = next(key for key in table if "threads 1" in key)
+    write_text(home() / "machines.json", json.dumps(table | {mine: entry}))
+    assert recall(CPU) is None
+    remember(CPU, NUMBERS.but(update_gflops=7))
+    assert recall(CPU) == NUMBERS.but(update_gflops=7)
+    assert recall(replace(CPU, threads=2)) == NUMBERS
 
 
 # --- The compiled path -------------------------------------------------------------------------------------------

@@ -4,8 +4,11 @@ import pytest
 
 from mezzotint.machine import Machine
 from mezzotint.runs import build, recipe
+from mezzotint.runs import estimate as estimate_module
 from mezzotint.runs.estimate import estimate, evaluations
+from mezzotint.runs.measured import Compiled
 from mezzotint.runs.recipe import Recipe
+from mezzotint.training.cost import Pace
 from tiny import OVERRIDES
 
 CPU = Machine.detect("cpu", "float32", 1)
@@ -33,13 +36,37 @@ def test_an_estimate_is_consistent_with_what_is_built() -> None:
     family = build.family(chosen, 10, CPU)
     assert found.parameters == sum(p.numel() for p in family.parameters())
     assert found.update_operations == 3 * found.forward_operations > 0
-    assert found.peak_bytes == found.fixed_bytes + 16 * found.image_bytes  # chunk_size=16
+    assert found.peak_bytes == found.process_bytes + found.fixed_bytes + 16 * found.image_bytes  # chunk_size=16
     assert found.training_seconds == pytest.approx(found.seconds_per_1000_images * 0.320)
     assert found.nfe == 5
     assert found.sheet_seconds > 0
     assert found.validation_seconds > 0
     assert found.monitor_seconds == 0
     assert found.total_operations() == 320 * found.update_operations
+
+
+def test_what_compiling_is_known_to_bring_is_in_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "compiler_lacks", lambda self: None)
+    known = Compiled(seconds=100, gain=2.0)
+    monkeypatch.setattr(estimate_module, "expected", lambda machine: (known, "measured by bench"))
+    monkeypatch.setattr(estimate_module, "_pace", lambda *_: Pace(image=1.0, update=0.0))
+    for wish, seconds, compiling in (("on", 160, 100), ("off", 320, 0), ("auto", 320, 0)):
+        found = estimate(_recipe(f"training.compile={wish}"), 10, CPU)
+        assert found.compiled == (wish == "on")
+        assert (found.training_seconds, found.compiling_seconds) == (seconds, compiling)
+        assert found.total_seconds() > seconds + compiling
+    assert found.compiled_because.startswith("off: no faster on cpu")
+
+
+def test_a_gain_that_nobody_measured_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "compiler_lacks", lambda self: None)
+    monkeypatch.setattr(estimate_module, "_pace", lambda *_: Pace(image=1.0, update=0.0))
+    found = estimate(_recipe("training.compile=on"), 10, CPU)
+    assert (found.compiled, found.training_seconds, found.compiling_seconds) == (True, 320, 0)
+
+
+def test_monitoring_too_short_to_be_done_takes_no_time() -> None:
+    assert estimate(_recipe(), 10, CPU).monitor_seconds == 0
 
 
 def test_operations_do_not_depend_on_the_data_and_open_channels_count_as_three() -> None:

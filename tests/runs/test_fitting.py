@@ -9,7 +9,7 @@ from mezzotint.errors import BadInput, RunFailed
 from mezzotint.machine import Machine
 from mezzotint.options import read_yaml
 from mezzotint.runs import fitting, recipe
-from mezzotint.runs.fitting import choose_chunk, training_memory
+from mezzotint.runs.fitting import training_memory
 from mezzotint.runs.recipe import Recipe
 from tiny import OVERRIDES, after, same, tensors, train
 
@@ -20,46 +20,50 @@ def _recipe(*changes: str) -> Recipe:
     return recipe.read("digits-edm", [*OVERRIDES, "training.chunk_size=null", "data.channels=1", *changes])[1]
 
 
+def _chunk(chosen: Recipe, machine: Machine) -> int:
+    return fitting.choose_chunk(chosen.training, training_memory(chosen, 10, machine.alone()), machine)
+
+
 def _free(monkeypatch: pytest.MonkeyPatch, free: int | None) -> None:
-    monkeypatch.setattr(Machine, "free_bytes", lambda self: free)
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: free)
 
 
 def test_the_whole_batch_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     for free in (2**40, None):
         _free(monkeypatch, free)
-        assert choose_chunk(_recipe(), 10, CPU) == 32
+        assert _chunk(_recipe(), CPU) == 32
 
 
 def test_half_a_quarter_and_at_least_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = training_memory(_recipe(), 10, CPU)
     for chunk in (16, 8, 1):
         _free(monkeypatch, int((needed.peak(chunk) + 1000) / 0.8))
-        assert choose_chunk(_recipe(), 10, CPU) == chunk
+        assert _chunk(_recipe(), CPU) == chunk
     _free(monkeypatch, 0)
-    assert choose_chunk(_recipe(), 10, CPU) == 1
+    assert _chunk(_recipe(), CPU) == 1
 
 
 def test_a_chunk_size_of_the_recipe_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     _free(monkeypatch, 0)
-    assert choose_chunk(_recipe("training.chunk_size=7"), 10, CPU) == 7
+    assert _chunk(_recipe("training.chunk_size=7"), CPU) == 7
 
 
 def test_processes_share_the_batch_and_main_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     two = replace(CPU, world=2)
     _free(monkeypatch, 2**40)
-    assert choose_chunk(_recipe(), 10, two) == 16
+    assert _chunk(_recipe(), two) == 16
     needed = training_memory(_recipe(), 10, CPU)
     _free(monkeypatch, int((needed.peak(16) + 1000) / 0.8))  # enough for one process's 16, not for two
-    assert choose_chunk(_recipe(), 10, two) < 16
+    assert _chunk(_recipe(), two) < 16
 
 
 @pytest.mark.parametrize(("processes", "chunk"), [(3, 11), (9, 3), (20, 1)])
 def test_no_process_is_left_without_a_chunk(monkeypatch: pytest.MonkeyPatch, processes: int, chunk: int) -> None:
     _free(monkeypatch, None)
     machine = replace(CPU, world=processes)
-    assert choose_chunk(_recipe(), 10, machine) == chunk  # nine parts of 4 images would be eight
+    assert _chunk(_recipe(), machine) == chunk  # nine parts of 4 images would be eight
     with pytest.raises(BadInput, match=f"makes 2, too few for {processes} processes; set it to {32 // processes} or"):
-        choose_chunk(_recipe("training.chunk_size=16"), 10, machine)
+        _chunk(_recipe("training.chunk_size=16"), machine)
 
 
 def test_checkpointing_needs_less_memory() -> None:
@@ -71,9 +75,9 @@ def test_no_memory_for_the_count_itself_is_told(monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(fitting, "training_memory", fail)
+    monkeypatch.setattr(fitting, "memory", fail)
     with pytest.raises(RunFailed, match="before the first update: out of memory; lower data.image_size"):
-        choose_chunk(_recipe(), 10, CPU)
+        training_memory(_recipe(), 10, CPU)
 
 
 def test_a_run_writes_its_chunk_down_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +86,7 @@ def test_a_run_writes_its_chunk_down_and_keeps_it(tmp_path: Path, monkeypatch: p
     _free(monkeypatch, int((needed.peak(8) + 1000) / 0.8))
     run, _ = train(tmp_path, "tight", [*open_chunk, "training.precision=float32"], after(1))
     assert read_yaml(run.folder.recipe)["training"]["chunk_size"] == 8  # type: ignore[index]
+    assert run.folder.read_environment()["image_bytes"] == needed.image
     _free(monkeypatch, 2**40)
     resumed, _ = train(tmp_path, "tight", [*open_chunk, "training.precision=float32"])
     assert resumed.recipe.training.chunk_size == 8

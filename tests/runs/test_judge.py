@@ -6,17 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions, ensure_pack
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.images import DrawnPictures
+from mezzotint.evaluation.images import DrawnPictures, PixelArray
 from mezzotint.evaluation.score import Score
 from mezzotint.generation.saving import saved
 from mezzotint.generation.stream import stream
 from mezzotint.pixels import write_png
 from mezzotint.runs import judge as judging
 from mezzotint.runs.judge import judge, open_case
+from mezzotint.runs.references import provenance
 from mezzotint.runs.run import Run
 from tiny import train
 
@@ -84,6 +86,57 @@ def test_against_its_own_training_images_the_floor_is_of_halves(run: Run) -> Non
     floor = _score(run.folder.path, "digits:train").floor
     assert floor is not None
     assert floor.source == "halves"
+
+
+# --- Which images are the training images --------------------------------------------------------------------
+
+
+def _training_images(run: Run) -> np.ndarray:
+    loader = run.loader()
+    return loader.pack.pixels(loader.train_indices).numpy()
+
+
+@pytest.mark.parametrize("against", ["digits:test", "digits:train"])
+def test_copies_are_sought_among_the_runs_own_training_images(
+    run: Run, against: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = PixelArray(_training_images(run), None, 64)
+    monkeypatch.setattr(judging, "DrawnPictures", lambda *_: copies)
+    score = _score(run.folder.path, against, ["memorisation-classifier-1000"])
+    assert score.reference_is_training
+    assert "against digits train" in score.description
+    assert "as the training images" in score.description
+    assert "memorised: " in str(score.warning)
+    assert score.values["copies"].value > 0.5
+
+
+def test_what_seeks_copies_is_judged_alone_and_by_images(run: Run, tmp_path: Path) -> None:
+    protocols = ["memorisation-classifier-64", PROTOCOL]
+    with pytest.raises(BadInput, match="what looks for copies has another reference"):
+        _score(run.folder.path, "digits:test", protocols)
+    with pytest.raises(BadInput, match="the --against images are the held-out ones"):
+        _score(run.folder.path, "digits:test", protocols[:1], held_out="digits:test")
+    np.savez(tmp_path / "stats.npz", mu=np.zeros(3), sigma=np.eye(3))
+    with pytest.raises(BadInput, match="to look for copies takes real images"):
+        _score(run.folder.path, str(tmp_path / "stats.npz"), protocols[:1])
+
+
+def test_the_format_of_the_generated_images_is_told(run: Run, tmp_path: Path) -> None:
+    for number, picture in enumerate(_training_images(run)[:64, 0]):
+        Image.fromarray(picture).save(tmp_path / f"{number:02}.jpg")
+    score = _score(tmp_path, "digits:test")
+    assert (score.generated_format, score.description[: len(PROTOCOL) + 8]) == ("jpeg", f"{PROTOCOL} of jpeg")
+    assert "are JPEG files" in str(score.warning)
+    drawn = _score(run.folder.path, "digits:test")
+    assert drawn.generated_format == "drawn"
+    assert "JPEG" not in str(drawn.warning)
+    assert _score(_digits("train").path, "digits:test").generated_format == "array"
+
+
+def test_a_reference_cut_by_a_limit_is_not_whole(run: Run) -> None:
+    cut = ensure_pack(DataOptions.model_validate({"source": "digits", "image_size": 8, "split": "test", "limit": 200}))
+    whole = _digits("test")
+    assert [provenance(pack).whole for pack in (cut, whole)] == [False, True]
 
 
 def test_a_folder_an_npz_and_a_pack_score_alike(run: Run, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from mezzotint.diffusion.family import Diffusion
 from mezzotint.errors import BadInput
 from mezzotint.options import parse
 from mezzotint.runs import checkpoint, drive, monitor
-from mezzotint.runs.monitor import Monitor, cadence, derived
+from mezzotint.runs.monitor import Monitor, cadence
+from mezzotint.runs.monitored import derived
 from mezzotint.runs.recipe import EvaluationOptions
 from mezzotint.runs.run import Run, enter, open_run
 from mezzotint.training.ema import Ema
@@ -169,6 +170,27 @@ def test_a_crash_between_saving_and_marking_the_best_is_mended(tmp_path: Path) -
 def test_wrong_monitors(tmp_path: Path, change: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         train(tmp_path, "wrong", [change])
+
+
+@pytest.mark.parametrize("changes", [(), ("evaluation.every_images=64",)])
+def test_an_automatic_monitor_with_wrong_weights_is_off_and_says_why(
+    tmp_path: Path, changes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "squeezenet1_1-features.safetensors").write_bytes(b"not weights")
+    monkeypatch.setenv("MEZZOTINT_WEIGHTS", str(tmp_path))
+    run, loader, learner = _opened(tmp_path / "runs", "training.images=32k", *changes)
+    watching = Monitor.of(run, loader, Clock())
+    assert watching.protocol == "fd-squeezenet-256"
+    (off,) = [one for one in (watching.watch(4.0, learner) for _ in range(8)) if one is not None]
+    assert off["protocol"] == "off"
+    assert "wrong weights file" in str(off["because"])
+    assert not watching.due(32_000, last=True)
+    assert Monitor.of(run, loader).protocol is None
+
+
+def test_copies_tell_no_best_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"evaluation\.monitor: memorisation-classifier-64 tells of copies"):
+        train(tmp_path, "wrong", ["data.held_out=0.2", "evaluation.monitor=memorisation-classifier-64"])
 
 
 def test_a_monitor_without_real_images_is_told_before_long(tmp_path: Path) -> None:

@@ -74,8 +74,9 @@ def test_the_reference_network_has_the_published_size_and_operations() -> None:
     family = One(Unconditioned())
     make = lambda rows: Batch(torch.zeros(rows, 3, 32, 32), None, None, 0, 0)  # noqa: E731
     assert sum(p.numel() for p in family.parameters()) == pytest.approx(9.0e6, rel=0.02)
-    # The published 3.03 GFLOP are of diffusers' network; this one attends once more. A multiply-add counts as two.
-    assert operations(family, make) == pytest.approx(3.03e9, rel=0.08)
+    # The published 3.03 GFLOP leave out the products of attention and count doubled resolutions in full: 3.20 with
+    # the former, 2.98 with transposed convolutions in place of the latter. A multiply-add counts as two.
+    assert operations(family, make) == pytest.approx(2.98e9, rel=0.01)
 
 
 @pytest.mark.parametrize(("room", "chunk"), [(1000, 64), (740, 64), (739, 32), (260, 16), (111, 1), (0, 1)])

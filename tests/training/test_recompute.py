@@ -1,5 +1,6 @@
 """Gradient checkpointing: bit for bit the plain gradient, less kept."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +61,21 @@ def test_blocks_are_really_computed_twice_and_only_where_gradients_are_wanted() 
     with torch.no_grad():
         family._loss(_batch(1))
     assert len(calls) == 3
+
+
+@pytest.mark.slow
+def test_a_compiled_network_computes_blocks_again_and_learns_the_same() -> None:
+    plain, saving = Regression(), Regression()
+    recompute(saving.network.blocks())
+    saving.network.compile(backend="aot_eager", dynamic=False)  # all of the compiled path but its kernels
+    ours, theirs = _gradients(plain), _gradients(saving)
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        torch.testing.assert_close(theirs[name], gradient, msg=name)
+    torch.manual_seed(5)
+    loss = plain._loss(_batch(3)).value
+    torch.manual_seed(5)
+    torch.testing.assert_close(saving._loss(_batch(3)).value, loss)
 
 
 def test_it_keeps_less_by_count() -> None:

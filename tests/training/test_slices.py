@@ -1,6 +1,7 @@
 """A chunk in slices: the same randomness, gradients equal up to rounding, and a clear line where it can't be."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -105,6 +106,37 @@ def test_memory_that_runs_out_late_in_a_chunk_adds_no_gradient_twice() -> None:
     for ours, theirs in zip(_gradients(whole), _gradients(cut), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     assert calls == [4, 4, 4] + [2] * 8
+
+
+class Mixed(Family):
+    """A family whose draw multiplies matrices, as an encoder does; notes in which type it did so."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.linear, self.most, self.types = nn.Linear(36, 36), most, list[torch.dtype]()
+
+    def phases(self) -> list[Phase]:
+        return [Phase("only", self.linear, self._loss, draw=self._draw)]
+
+    def _draw(self, batch: Batch) -> Batch:
+        codes = batch.images.flatten(1) @ torch.eye(36)
+        self.types.append(codes.dtype)
+        return replace(batch, drawn={"codes": codes})
+
+    def _loss(self, batch: Batch) -> Loss:
+        if len(batch.images) > self.most:
+            raise MemoryError
+        codes = (batch.drawn or self._draw(batch).drawn)["codes"]
+        return Loss(self.linear(codes).float().square().mean())
+
+
+@pytest.mark.parametrize("most", [16, 4])
+def test_whole_or_sliced_a_chunk_is_drawn_in_mixed_precision(most: int) -> None:
+    family = Mixed(most)
+    learner = Learner.start(family, parse(LearningOptions, {"images": 16, "batch_size": 16, "warmup_images": 0}))
+    next(Trainer(_feed, lambda images: images, replace(CPU, precision="bfloat16"), 0).train(learner))
+    assert set(family.types) == {torch.bfloat16}
+    assert learner.slices == 16 // most
 
 
 def test_not_even_one_image() -> None:

@@ -51,7 +51,10 @@ def test_every_convolution_of_a_call_is_found():
 def test_a_module_that_pads_or_enlarges_is_counted_as_what_it_convolves():
     network, x = nn.Sequential(Downsample(4), Upsample(4)), torch.randn(2, 4, 8, 8)
     found = convolutions(lambda: network(x).sum().backward())
-    assert {convolution.x for convolution in found} == {(2, 4, 9, 9), (2, 4, 8, 8)}
+    assert {(convolution.x, convolution.transposed) for convolution in found} == {
+        ((2, 4, 9, 9), False),
+        ((2, 4, 4, 4), True),
+    }
     assert total_flops(found) == flops(lambda: network(x).sum().backward())
 
 

@@ -26,6 +26,8 @@ def verdict(group: Group) -> str | None:
     """Say how surely the first is better than the second."""
     if len(group.entries) < 2:
         return None
+    if group.by is None:
+        return "not ranked: the best of this metric is neither small nor large"
     first, second = (entry.name for entry, _ in group.entries[:2])
     if group.surely_best is None:
         return f"{first} before {second}; without errors nobody can say how surely"

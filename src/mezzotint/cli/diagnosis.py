@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from mezzotint.machine import Machine
+from mezzotint.memory import free_bytes
 from mezzotint.runs.measured import Measured, recall
 from mezzotint.training.speed import number_types, once, wait
 
@@ -71,7 +72,7 @@ def _memory_gib(device: torch.device) -> float:
 
 def _available_gib(machine: Machine) -> float:
     """Memory that could still be taken; NaN where the system doesn't tell."""
-    free = machine.free_bytes()
+    free = free_bytes(machine.device)
     return math.nan if free is None else free / _GIB
 
 

@@ -54,10 +54,12 @@ def lines(found: "Estimate") -> Iterator[str]:
         f"operations     {found.forward_operations / 1e9:.2f} GFLOP forward per image, "
         f"{found.update_operations / 1e9:.2f} in training (a multiply-add counts as two)"
     )
+    process = f"{found.process_bytes / _MIB:,.0f} MiB of Python and torch, " if found.process_bytes else ""
     yield (
-        f"memory         {found.peak_bytes / _GIB:.2f} GiB at the peak: {found.fixed_bytes / _MIB:,.0f} MiB, and "
-        f"{found.image_bytes / _MIB:.1f} MiB for each of {found.chunk_size} images at once"
+        f"memory         {found.peak_bytes / _GIB:.2f} GiB at the peak: {process}{found.fixed_bytes / _MIB:,.0f} MiB, "
+        f"and {found.image_bytes / _MIB:.1f} MiB for each of {found.chunk_size} images at once"
     )
+    yield f"compiling      {found.compiled_because}"
     yield f"speed          {found.seconds_per_1000_images:.1f} s per 1,000 images, batch {found.batch_size}"
     yield (
         f"training       {spoken(found.training_seconds)} for {found.images:,} images; sheets "

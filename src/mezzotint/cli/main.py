@@ -92,7 +92,7 @@ class CommandFolder(_QuickHelp, TyperGroup):
 def _out_of_memory(error: BaseException) -> bool:
     if "torch" not in sys.modules:  # then it isn't a tensor's; click's own Exit comes this way too
         return isinstance(error, MemoryError)
-    from mezzotint.machine import out_of_memory
+    from mezzotint.memory import out_of_memory
 
     return out_of_memory(error)
 

@@ -55,7 +55,7 @@ def lines(score: "Score") -> Iterator[str]:
 def _floor(score: "Score", name: str) -> str:
     floor = score.floor
     if floor is None:
-        return "no floor: no real images are at hand"
+        return "no floor"
     if name not in floor.values:
         return "no floor: the held-out images are what it is measured with"
     return f"real images score {number(floor.values[name])} (n = {floor.count:,}, {floor.source})"

@@ -49,11 +49,12 @@ def follow(run: "Run", records: Iterable["Record"]) -> bool:
 
 
 def _heading(run: "Run") -> str:
-    machine, training = run.machine, run.recipe.training
+    machine, training, counted = run.machine, run.recipe.training, run.folder.read_environment().get("image_bytes")
+    memory = f"about {counted / 2**20:.1f} MiB for each of {training.chunk_size} images at once; " if counted else ""
     return (
         f"{run.folder.path}: {training.images:,} images, batch {training.batch_size} "
         f"on {machine.device} in {machine.precision}, {machine.threads} threads; "
-        f"compiling {machine.compilation.because}"
+        f"{memory}compiling {machine.compilation.because}"
     )
 
 

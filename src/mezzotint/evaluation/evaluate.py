@@ -3,18 +3,19 @@
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from mezzotint.errors import BadInput
 from mezzotint.evaluation.extractors import EXTRACTORS, Batches, Extractor, ExtractorOptions
-from mezzotint.evaluation.floors import measured_floor
+from mezzotint.evaluation.floors import cautious_floor, metrics_code
 from mezzotint.evaluation.given import Statistics
 from mezzotint.evaluation.identity import Images, ImageSet
 from mezzotint.evaluation.metrics import METRICS, Metric
-from mezzotint.evaluation.passes import ALONE, Progress, merge, read, reference_features
+from mezzotint.evaluation.passes import ALONE, Progress, merge, read_by_all, reference_features
 from mezzotint.evaluation.protocols import Protocol, offered
-from mezzotint.evaluation.score import Floor, Provenance, Score
+from mezzotint.evaluation.score import Provenance, Score
 from mezzotint.evaluation.statistics import FeatureSet
 from mezzotint.machine import Machine
 
@@ -32,6 +33,8 @@ class Side:
     extractor: Extractor
     reference: FeatureSet
     held_out: FeatureSet | None
+    published: bool = False  # whether the extractor's weights are
+    taught: int = 0  # images of the reference that were set aside for the extractor to learn from
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,12 @@ class Prepared:
     provenance: Provenance | None
     machine: Machine
 
-    def group(self, protocol: Protocol) -> tuple[str, str, str]:
-        """Return what a score of this protocol will be ranked within."""
+    def would_be(self, score: Score, protocol: Protocol) -> bool:
+        """Whether a score of the same pictures is by this protocol, and by all on the real side that decides it."""
         side = self.sides[protocol.extractor]
-        return str(protocol), side.extractor.hash, side.reference.fingerprint
+        group = str(protocol), side.extractor.hash, side.reference.fingerprint
+        held_out = None if side.held_out is None else side.held_out.fingerprint
+        return (score.group, score.held_out_fingerprint, score.code) == (group, held_out, metrics_code())
 
 
 def evaluate(
@@ -64,8 +69,9 @@ def evaluate(
     """Score generated images (read once, up to the largest N) by each protocol; progress first, then the scores.
 
     `held_out` are real images for the floor; `labelled` train an extractor that learns. Those of either that are in
-    the reference too, by content, are left out. `extractors` replaces default options; `provenance` says what the
-    reference is. All processes of `machine` call this with the same images and get the same scores. Raises
+    the reference too, by content, are left out. To look for copies (memorisation) the reference must be what the
+    generator was trained on, and `held_out` what it wasn't. `extractors` replaces default options; `provenance` says
+    what the reference is. All processes of `machine` call this with the same images and get the same scores. Raises
     `BadInput` for images or numbers of them that don't fit.
     """
     began = time.perf_counter()
@@ -149,12 +155,16 @@ def _apart(batches: Batches | None, what: str, real: ImageSet) -> ImageSet | Non
 
 def _loaded(options: ExtractorOptions, lessons: Batches | None, machine: Machine) -> Extractor:
     """Load an extractor; one that learns does so in the first process, and the others find it in the cache."""
-    if not machine.is_main:
-        machine.wait()
-    extractor = options.load(lessons, machine.device)
+    extractor, problem = None, None
     if machine.is_main:
-        machine.wait()
-    return extractor
+        try:
+            extractor = options.load(lessons, machine.device)
+        except BadInput as error:
+            problem = str(error)
+    first, *_ = machine.gather(problem)  # the others wait here, and hear what went wrong
+    if first is not None:
+        raise BadInput(first)
+    return extractor or options.load(lessons, machine.device)
 
 
 def _given_side(
@@ -167,22 +177,23 @@ def _given_side(
         dimensions = f"{found.features.shape[1]} features, {extractor.name} has {extractor.dimension}"
         raise BadInput(f"{reference.path}: is of {dimensions}; name the extractor it was made with")
     held_out = (yield from reference_features(spare, extractor, machine)) if spare else None
-    return Side(extractor, found, held_out)
+    return Side(extractor, found, held_out, options.as_published)
 
 
 def _real_side(
     options: ExtractorOptions, real: ImageSet, spare: ImageSet | None, labelled: Batches | None, machine: Machine
 ) -> Generator[Progress, None, Side]:
-    lessons = _apart(labelled, "labelled", real) if options.learns else None
+    lessons, taught = _apart(labelled, "labelled", real) if options.learns else None, 0
     if options.learns and lessons is None:
         learning = real.keys % LEARNING_SHARE == 0
         lessons, real = real.only(learning), real.only(~learning)
+        taught = len(lessons)
     extractor = _loaded(options, lessons, machine)
     if len(real) < LEAST_REAL:
         raise BadInput(f"reference: {len(real)} images are too few to compare with")
     reference = yield from reference_features(real, extractor, machine)
     held_out = (yield from reference_features(spare, extractor, machine)) if spare else None
-    return Side(extractor, reference, held_out)
+    return Side(extractor, reference, held_out, options.as_published, taught)
 
 
 # --- The generated side -----------------------------------------------------------------------------------------
@@ -210,54 +221,72 @@ def scored(
     names = list(dict.fromkeys(protocol.extractor for protocol in wanted))
     most = max(wanted, key=lambda protocol: protocol.count)
     extractors = [prepared.sides[name].extractor for name in names]
-    seen = yield from read(generated, extractors, "generated", most.count, prepared.size, prepared.machine)
-    parts = prepared.machine.gather(seen)
+    parts = yield from read_by_all(generated, extractors, "generated", most.count, prepared.size, prepared.machine)
     sets = dict(zip(names, merge(parts, "generated"), strict=True))
     found = len(sets[names[0]])
     if found < most.count:
         raise BadInput(_too_few(most, found))
     size = next(part.size for part in parts if part.size is not None)
+    shown = Shown((size[0], size[1]), generated.format if isinstance(generated, Images) else "unknown")
     for protocol in wanted:
-        yield _score(protocol, sets[protocol.extractor], prepared, (size[0], size[1]), began)
+        yield _score(protocol, sets[protocol.extractor], prepared, shown, began)
 
 
-def _score(protocol: Protocol, images: FeatureSet, prepared: Prepared, size: tuple[int, int], began: float) -> Score:
+class Shown(NamedTuple):
+    """What the generated images are."""
+
+    size: tuple[int, int]  # height and width in px
+    format: str
+
+
+def _score(protocol: Protocol, images: FeatureSet, prepared: Prepared, shown: Shown, began: float) -> Score:
     metric: Metric = METRICS[protocol.metric]()
     side, images = prepared.sides[protocol.extractor], images[: protocol.count]
     known = bool(len(side.reference))
-    values = metric(images, side.reference, side.held_out)
-    floor = measured_floor(metric, side.reference, side.held_out, protocol.count, side.extractor.hash)
+    sides = side.reference, side.held_out
+    values = metric(images, *sides)
+    floor, floor_caution = cautious_floor(metric, *sides, protocol.count, side.extractor.hash)
     few = metric.caution(images)
     cautions = (
         metric.finding(values),
         few,
         few and offered(protocol),
-        _floor_caution(floor, protocol.count, len(side.reference)),
+        metric.remark(images, side.reference) if known else None,
+        floor_caution,
+        _taught_caution(metric, side),
+        _format_caution(shown.format),
     )
     return Score(
         protocol=str(protocol),
         values=values,
         larger_is_better=tuple(sorted(metric.larger_is_better & values.keys())),
+        unranked=tuple(sorted(metric.unranked & values.keys())),
         warning="; ".join(caution for caution in cautions if caution) or None,
         count=len(images),
         reference_count=len(side.reference) if known else None,
         reference_fingerprint=side.reference.fingerprint,
         reference=prepared.provenance,
+        reference_is_training=metric.reference_is_training,
+        held_out_fingerprint=None if side.held_out is None else side.held_out.fingerprint,
+        generated_format=shown.format,
+        code=metrics_code(),
         extractor=side.extractor.name,
         extractor_hash=side.extractor.hash,
+        published_weights=side.published,
         resize=side.extractor.rule,
         floor=floor,
-        image_size=size,
+        image_size=shown.size,
         seconds=time.perf_counter() - began,
     )
 
 
-def _floor_caution(floor: Floor | None, count: int, reference_count: int) -> str | None:
-    if floor is None:
-        return "the reference's statistics say neither N nor extractor, and without real images there is no floor"
-    if floor.count < count:
-        return f"the floor is of {floor.count:,} real images, there are no more: at {count:,} it would differ"
-    if floor.reference_count < 0.9 * reference_count:
-        fewer = f"{floor.reference_count:,} reference images, the score against {reference_count:,}"
-        return f"the floor is against {fewer}: give held-out images for a fair one"
-    return None
+def _taught_caution(metric: Metric, side: Side) -> str | None:
+    if not (metric.reference_is_training and side.taught):
+        return None
+    return f"copies of {side.taught:,} training images are not found: the extractor learned from these"
+
+
+def _format_caution(generated: str) -> str | None:
+    if "jpeg" not in generated:
+        return None
+    return "the generated images are JPEG files, whose compression is judged too: keep them as PNG"

@@ -97,6 +97,11 @@ class Images(ABC):
 
     batch_size: int
 
+    @property
+    def format(self) -> str:
+        """What files these images come from, which may have changed them: png, jpeg, array, ..."""
+        return "unknown"
+
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of images."""

@@ -52,6 +52,12 @@ class PictureFolder(Images):
             raise BadInput(f"{folder}: there are no PNG or JPEG files in it")
         return cls(files, batch_size)
 
+    @property
+    def format(self) -> str:
+        """Say png, jpeg or both, by the files' endings."""
+        endings = {file.suffix.lower().removeprefix(".").replace("jpg", "jpeg") for file in self.files}
+        return " and ".join(sorted(endings))
+
     def __len__(self) -> int:
         return len(self.files)
 
@@ -88,6 +94,16 @@ class ParquetPictures(Images):
     listing: Listing
     batch_size: int
 
+    @property
+    def format(self) -> str:
+        """Name the format of the first picture."""
+        try:
+            (first,) = self.listing.read(np.arange(1))
+            with Image.open(io.BytesIO(bytes(first.content))) as picture:  # type: ignore[arg-type]
+                return str(picture.format).lower()
+        except (OSError, UnidentifiedImageError):
+            return "unknown"
+
     def __len__(self) -> int:
         return self.listing.count
 
@@ -108,6 +124,11 @@ class DrawnPictures(Images):
     count: int
     batch_size: int = 64
 
+    @property
+    def format(self) -> str:
+        """No file comes between the generator and its judge."""
+        return "drawn"
+
     def __len__(self) -> int:
         return self.count
 
@@ -127,6 +148,11 @@ class PixelArray(Images):
     pixels: np.ndarray  # uint8 [N, C, H, W]
     labels: np.ndarray | None  # int64 [N]
     batch_size: int
+
+    @property
+    def format(self) -> str:
+        """Bare numbers, nothing is compressed."""
+        return "array"
 
     @classmethod
     def open(cls, path: Path, batch_size: int) -> "PixelArray":

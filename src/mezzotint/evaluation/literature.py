@@ -31,20 +31,23 @@ class Published(Options):
 
     def difference(self, score: Score) -> str | None:
         """Say what keeps this number from being comparable to a score; None where nothing does."""
-        known = score.reference
         if self.protocol != score.protocol:
             return f"that is {self.protocol}, this {score.protocol}"
-        if known is None or not self._same_split(known):
-            return f"that is against the {self.split} split, this is not known to be"
+        if not score.published_weights:
+            return "that is by the extractor's published weights, this by other ones"
         if score.image_size != (self.image_size, self.image_size):
             return f"that is at {self.image_size} px, this at {score.image_size[1]} px"
-        if self.split != "none" and self.format != ("lossless" if known.format in _LOSSLESS else known.format):
+        return None if self.split == "none" else self._other_reference(score.reference)
+
+    def _other_reference(self, known: Provenance | None) -> str | None:
+        if known is None or not self._same_split(known):
+            return f"that is against the {self.split} split, this is not known to be"
+        if self.format != ("lossless" if known.format in _LOSSLESS else known.format):
             return f"that is against {self.format} files, this against {known.format}"
-        return None
+        return None if known.whole else f"that is against all images of {self.split}, this is not known to be"
 
     def _same_split(self, known: Provenance) -> bool:
-        words = re.split(r"[\W_]+", f"{known.source} {known.split}".lower())
-        return self.split == "none" or self.split in words
+        return self.split in re.split(r"[\W_]+", f"{known.source} {known.split}".lower())
 
     def line(self, score: Score) -> str:
         """Tell the number, with its protocol, and whether it may be compared."""

@@ -1,10 +1,13 @@
 """Nearest neighbours and all near pairs of feature sets: exact, in tiles, never an N x M matrix."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from mezzotint.machine import Machine
 
 TILE = 2048
 """Rows and columns of the largest block of distances that is held: 16 MiB in float32."""
@@ -15,6 +18,12 @@ SLACK = 2e-6
 SPARE = 4
 """Neighbours kept beyond those asked for until distances are recomputed, since rounding may swap the last ones."""
 
+ROUGH_SPARE = 26
+"""The same where products are of bfloat16: rows for which they are too few are searched again in float32."""
+
+_ROUNDING = 2.0**-8
+"""Of a result in bfloat16, as a share of it."""
+
 
 def products(x: Tensor, y: Tensor) -> Tensor:
     """Inner products of float32 rows [m, D], [n, D] -> float32 [m, n].
@@ -24,7 +33,13 @@ def products(x: Tensor, y: Tensor) -> Tensor:
     """
     if not torch.backends.mkldnn.is_available():
         return x @ y.T
-    return torch.nn.functional.linear(x.to_mkldnn(), y.to_mkldnn()).to_dense()
+    return torch.ops.mkldnn._linear_pointwise(x, y, None, "none", [], "")
+
+
+@cache
+def _rough_type() -> torch.dtype:
+    """Number type in which this processor multiplies fastest: a first look needs no more digits."""
+    return torch.bfloat16 if Machine.detect("cpu").precision == "bfloat16" else torch.float32
 
 
 class Neighbours(NamedTuple):
@@ -48,30 +63,64 @@ class _Rows(NamedTuple):
     given: Tensor  # float32 [N, D]
     centred: Tensor  # float32 [N, D]
     norms: Tensor  # float32 [N]
+    rough: Tensor  # centred, in the type whose products are taken [N, D]
 
     @classmethod
-    def around(cls, centre: Tensor, features: Tensor) -> "_Rows":
+    def around(cls, centre: Tensor, features: Tensor, dtype: torch.dtype) -> "_Rows":
         centred = features - centre
-        return cls(features, centred, torch.linalg.vector_norm(centred, dim=1).square_())
+        return cls(features, centred, torch.linalg.vector_norm(centred, dim=1).square_(), centred.to(dtype))
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether products are taken in fewer digits than float32's."""
+        return self.rough.dtype != torch.float32
+
+    def sharp(self) -> "_Rows":
+        """Return the same rows, their products taken in float32."""
+        return self._replace(rough=self.centred)
+
+    def at(self, rows: Tensor) -> "_Rows":
+        """Return the rows chosen, bool [N]."""
+        return _Rows(*(tensor[rows] for tensor in self))
+
+    def blur(self) -> float:
+        """Largest distance of a row to its rough self, as a share of its norm."""
+        parts = zip(self.centred.split(TILE), self.rough.split(TILE), strict=True)
+        lost = torch.cat([torch.linalg.vector_norm(centred - rough, dim=1) for centred, rough in parts])
+        return float((lost / self.norms.sqrt()).nan_to_num(0).max())  # a row of zeros loses nothing
 
     def part(self, start: int) -> "_Rows":
         return _Rows(*(tensor[start : start + TILE] for tensor in self))
 
 
 def _centred(x: Tensor, y: Tensor) -> tuple[_Rows, _Rows]:
-    centre = y.mean(0)
-    base = _Rows.around(centre, y)
-    return (base if x is y else _Rows.around(centre, x)), base
+    centre, dtype = y.mean(0), _rough_type()
+    base = _Rows.around(centre, y, dtype)
+    return (base if x is y else _Rows.around(centre, x, dtype)), base
+
+
+def _slack(x: _Rows, y: _Rows) -> float:
+    """How far a tile's distances may be off, as a share of |x|^2 + |y|^2.
+
+    With x = x^ + dx, y = y^ + dy of rounded rows, |x'y - x^'y^| is at most |dx||y| + |x||dy| + |dx||dy| (Cauchy,
+    Schwarz), the result is rounded once more, and 2|x||y| is at most |x|^2 + |y|^2.
+    """
+    if not x.is_rough:
+        return SLACK
+    a, b = x.blur(), y.blur()
+    return SLACK + a + b + a * b + _ROUNDING * (1 + a) * (1 + b)
 
 
 def _tile(x: _Rows, y: _Rows) -> Tensor:
-    """|x|^2 + |y|^2 - 2 x'y, float32 [m, n], off by at most SLACK of the first two."""
-    return products(x.centred, y.centred).mul_(-2).add_(x.norms[:, None]).add_(y.norms)
+    """|x|^2 + |y|^2 - 2 x'y, float32 [m, n], off by at most `_slack` of the first two."""
+    multiply = torch.nn.functional.linear if x.is_rough else products
+    found = multiply(x.rough, y.rough).float()
+    return found.mul_(-2).add_(x.norms[:, None]).add_(y.norms)
 
 
 def _exact(x: Tensor, y: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Squared distances of pairs from their differences: float64 [P]."""
-    parts = zip(rows.split(512), columns.split(512), strict=True)
+    parts = zip(rows.split(128), columns.split(128), strict=True)
     return torch.cat([(x[i] - y[j]).square_().sum(1).double() for i, j in parts] or [torch.zeros(0).double()])
 
 
@@ -96,7 +145,7 @@ class _Best:
         self.columns[rows] = columns.gather(1, order)
 
 
-def _search(queries: _Rows, base: _Rows, width: int) -> Tensor:
+def _search(queries: _Rows, base: _Rows, width: int) -> _Best:
     best, same = _Best(len(queries.given), width), queries is base
     for i in range(0, len(queries.given), TILE):
         for j in range(i if same else 0, len(base.given), TILE):
@@ -104,7 +153,22 @@ def _search(queries: _Rows, base: _Rows, width: int) -> Tensor:
             best.merge(i, tile, j)
             if same and j > i:
                 best.merge(j, tile.T.contiguous(), i)  # distances are symmetric: half the tiles serve both sides
-    return best.columns
+    return best
+
+
+def _first(queries: _Rows, base: _Rows, k: int) -> tuple[Neighbours, Tensor]:
+    """Find the k nearest among a few that seem near, and for which queries no other can be nearer: bool [N]."""
+    is_rough = queries.is_rough
+    best = _search(queries, base, min(k + (ROUGH_SPARE if is_rough else SPARE), len(base.given)))
+    whole, (seeming, order) = best.squared.shape[1] == len(base.given), best.squared.sort(dim=1)
+    columns = best.columns.gather(1, order)
+    off = _slack(queries, base) * (queries.norms + base.norms.max())
+    near = seeming <= seeming[:, k - 1 : k] + 2 * off[:, None] if is_rough else torch.ones_like(columns).bool()
+    squared = torch.full(columns.shape, torch.inf, dtype=torch.float64)
+    squared[near] = _exact(queries.given, base.given, near.nonzero()[:, 0], columns[near])
+    ordered, order = squared.sort(dim=1, stable=True)
+    sure = ordered[:, k - 1] < seeming[:, -1] - off if is_rough and not whole else torch.ones(len(near)).bool()
+    return Neighbours(ordered[:, :k].sqrt(), columns.gather(1, order)[:, :k]), sure
 
 
 def nearest(queries: Tensor, base: Tensor, k: int) -> Neighbours:
@@ -114,11 +178,12 @@ def nearest(queries: Tensor, base: Tensor, k: int) -> Neighbours:
     """
     if k > len(base):
         raise ValueError(f"{k} neighbours wanted of {len(base)} rows")
-    columns = _search(*_centred(queries, base), min(k + SPARE, len(base)))
-    rows = torch.arange(len(queries)).repeat_interleave(columns.shape[1])
-    squared = _exact(queries, base, rows, columns.flatten()).view(columns.shape)
-    ordered, order = squared.sort(dim=1, stable=True)
-    return Neighbours(ordered[:, :k].sqrt(), columns.gather(1, order)[:, :k])
+    left, right = _centred(queries, base)
+    found, sure = _first(left, right, k)
+    if not sure.all():
+        again, _ = _first(left.sharp().at(~sure), right.sharp(), k)
+        found.distances[~sure], found.indices[~sure] = again
+    return found
 
 
 def nearest_others(features: Tensor, k: int = 1) -> Tensor:
@@ -129,14 +194,24 @@ def nearest_others(features: Tensor, k: int = 1) -> Tensor:
 # --- Near pairs ---------------------------------------------------------------------------------------------------
 
 
-def _sharpened(x: _Rows, y: _Rows, found: Pairs, limits: Sequence[Tensor]) -> Tensor:
-    """Recompute the distances that rounding leaves on either side of one of the pairs' limits [P]."""
-    slack = SLACK * (x.norms[found.rows] + y.norms[found.columns])
-    unsure = torch.zeros(len(slack), dtype=torch.bool)
+def _many() -> int:
+    """Of a tile's pairs: to recompute more of them one by one costs more than the whole tile in a wider type."""
+    return TILE * TILE // 32
+
+
+def _unsure(x: _Rows, y: _Rows, found: Pairs, limits: Sequence[Tensor], slack: float) -> Tensor:
+    """Say which distances rounding leaves on either side of one of the pairs' limits [P]: bool [P]."""
+    off = slack * (x.norms[found.rows] + y.norms[found.columns])
+    unsure = torch.zeros(len(off), dtype=torch.bool)
     for limit in limits:
-        unsure |= (found.squared - limit).abs() <= slack
+        unsure |= (found.squared - limit).abs() <= off
+    return unsure
+
+
+def _sharpened(x: _Rows, y: _Rows, found: Pairs, unsure: Tensor) -> Tensor:
+    """Recompute what is unsure from differences."""
     rows, columns = found.rows[unsure], found.columns[unsure]
-    if len(rows) > TILE * TILE // 32:  # so many ties that the whole tile in float64 is cheaper
+    if len(rows) > _many():  # so many ties that the whole tile in float64 is cheaper
         exactly = "donot_use_mm_for_euclid_dist"  # so that equal rows are at distance 0
         tile = torch.cdist(x.centred.double(), y.centred.double(), compute_mode=exactly).square_()
         return tile[found.rows, found.columns]
@@ -150,15 +225,22 @@ def near_pairs(x: Tensor, y: Tensor, x_limits: Tensor, y_limits: Sequence[Tensor
     limits is recomputed from differences, so that comparing with them is exact.
     """
     left, right = _centred(x, y)
-    widest = torch.stack([*y_limits]).amax(0)
+    slack = _slack(left, right)
     for i in range(0, len(x), TILE):
         for j in range(0, len(y), TILE):
-            a, b = left.part(i), right.part(j)
-            tile = _tile(a, b)
-            reach = SLACK * (a.norms.max() + b.norms.max())
-            close = tile <= (widest[j : j + TILE] + reach).float()
-            close |= tile <= (x_limits[i : i + TILE] + reach).float()[:, None]
-            rows, columns = close.nonzero(as_tuple=True)
-            found = Pairs(rows, columns, tile[rows, columns].double())
-            limits = [x_limits[rows + i], *(limit[columns + j] for limit in y_limits)]
-            yield Pairs(rows + i, columns + j, _sharpened(a, b, found, limits))
+            limits = x_limits[i : i + TILE], [limit[j : j + TILE] for limit in y_limits]
+            rows, columns, squared = _near(left.part(i), right.part(j), *limits, slack)
+            yield Pairs(rows + i, columns + j, squared)
+
+
+def _near(a: _Rows, b: _Rows, a_limits: Tensor, b_limits: Sequence[Tensor], slack: float) -> Pairs:
+    tile = _tile(a, b)
+    reach = slack * (a.norms.max() + b.norms.max())
+    close = tile <= (torch.stack([*b_limits]).amax(0) + reach).float()
+    close |= tile <= (a_limits + reach).float()[:, None]
+    rows, columns = close.nonzero(as_tuple=True)
+    found = Pairs(rows, columns, tile[rows, columns].double())
+    unsure = _unsure(a, b, found, [a_limits[rows], *(limit[columns] for limit in b_limits)], slack)
+    if a.is_rough and int(unsure.sum()) > _many():
+        return _near(a.sharp(), b.sharp(), a_limits, b_limits, SLACK)
+    return found._replace(squared=_sharpened(a, b, found, unsure))

@@ -38,6 +38,12 @@ class Seen:
     features: list[Tensor]  # float32 [n, D] for each extractor
     probabilities: list[Tensor | None]  # float32 [n, K] for each extractor
     size: tuple[int, ...] | None  # height and width in px
+    problem: str | None = None  # why this process could not go on: all must hear of it, or the others wait for ever
+
+    @classmethod
+    def nothing(cls, problem: str) -> "Seen":
+        """What a process saw that met something it can't use."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.uint64), None, [], [], None, problem)
 
 
 def _own(batches: Batches, what: str, machine: Machine) -> Iterator[tuple[int, Tensor, Tensor | None]]:
@@ -89,6 +95,25 @@ def read(
     return Seen(np.concatenate(positions), np.concatenate(known), joined(labels), matrices, classes, size)
 
 
+def read_by_all(
+    batches: Batches,
+    extractors: Sequence[Extractor],
+    what: str,
+    count: int | None,
+    size: tuple[int, ...] | None,
+    machine: Machine,
+) -> Generator[Progress, None, list[Seen]]:
+    """Read a share in each process and return what all of them saw; what one of them can't use stops them all."""
+    try:
+        seen = yield from read(batches, extractors, what, count, size, machine)
+    except BadInput as error:
+        seen = Seen.nothing(str(error))
+    parts = machine.gather(seen)
+    if problem := next((part.problem for part in parts if part.problem), None):
+        raise BadInput(problem)
+    return parts
+
+
 def merge(parts: Sequence[Seen], what: str = "images", keys: np.ndarray | None = None) -> list[FeatureSet]:
     """Put together what several processes saw of one set, in any order: the feature sets that one would have seen.
 
@@ -125,9 +150,9 @@ def accumulate(
     machine: Machine = ALONE,
 ) -> Generator[Progress, None, list[FeatureSet]]:
     """Pass images (at most `count`), shared among the processes, through all extractors; one feature set for each."""
-    seen = yield from read(batches, extractors, what, count, size, machine)
+    parts = yield from read_by_all(batches, extractors, what, count, size, machine)
     keys = batches.chosen_keys if isinstance(batches, ImageSet) else None
-    return merge(machine.gather(seen), what, keys)
+    return merge(parts, what, keys)
 
 
 # --- Remembered features ----------------------------------------------------------------------------------------

@@ -35,8 +35,8 @@ class Protocol:
 
 
 def offered(protocol: Protocol) -> str | None:
-    """Name protocols that stay unbiased at this number of images, where the protocol's own metric doesn't."""
-    if METRICS[protocol.metric].unbiased:
+    """Name protocols that stay unbiased at this number of images, where a distance by its own metric doesn't."""
+    if METRICS[protocol.metric].unbiased or not METRICS[protocol.metric].is_distance:
         return None
     others = [Protocol(metric, protocol.extractor, protocol.count) for metric in METRICS if METRICS[metric].unbiased]
     known = [str(other) for other in others if protocol.count >= METRICS[other.metric].least]

@@ -15,10 +15,10 @@ _Named = TypeVar("_Named")
 
 @dataclass(frozen=True)
 class Ranked(Generic[_Named]):
-    """Scores of one group, best first by one of their values."""
+    """Scores of one group, best first by one of their values, or in the order given where there is no best."""
 
     group: tuple[str, str, str]
-    by: str  # name of the value
+    by: str | None  # name of the value; None where its best is neither small nor large, so nothing is ranked
     entries: tuple[tuple[_Named, Score], ...]
     surely_best: float | None  # probability that the first is better than the second; None without errors or rivals
 
@@ -44,6 +44,8 @@ def better(first: Score, second: Score, by: str | None = None) -> float | None:
     if first.group != second.group:
         raise BadInput(f"{first.description} and {second.description} can't be ranked: {_difference(first, second)}")
     name = by or next(iter(first.values))
+    if name in first.unranked:
+        raise BadInput(f"{first.protocol}: {name} is best neither small nor large, so it ranks nothing")
     return probability(first.values[name], second.values[name], name in first.larger_is_better)
 
 
@@ -63,6 +65,8 @@ def ranked(scores: Sequence[tuple[_Named, Score]], by: str | None = None) -> lis
 
 def _ranked(group: tuple[str, str, str], entries: list[tuple[_Named, Score]], by: str | None) -> Ranked[_Named]:
     name = by or next(iter(entries[0][1].values))
+    if name in entries[0][1].unranked:
+        return Ranked(group, None, tuple(entries), None)
     sign = -1 if name in entries[0][1].larger_is_better else 1
 
     def place(entry: tuple[_Named, Score]) -> float:

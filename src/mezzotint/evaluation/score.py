@@ -16,6 +16,7 @@ class Provenance:
     split: str = "all"
     format: str = "unknown"  # of the files they were decoded from: jpeg, png, array, ...; or `statistics`
     preparation: str = "none"  # crop and filter, where they had to be resized
+    whole: bool = False  # whether these are known to be all images of that split
 
     def __str__(self) -> str:
         split = "" if self.split == "all" else f" {self.split}"
@@ -39,13 +40,19 @@ class Score:
     protocol: str
     values: Mapping[str, Value]
     larger_is_better: tuple[str, ...]  # names among the values
+    unranked: tuple[str, ...]  # names among the values: neither small nor large is best
     warning: str | None
     count: int
     reference_count: int | None  # None where the reference is known by its statistics alone
     reference_fingerprint: str
     reference: Provenance | None
+    reference_is_training: bool  # whether the reference is taken for what the generator was trained on
+    held_out_fingerprint: str | None  # of the real images that aren't in the reference
+    generated_format: str  # of the generated images: png, jpeg, array, drawn in memory, ...
+    code: str  # hash of the metrics' source
     extractor: str
     extractor_hash: str
+    published_weights: bool  # whether the extractor's weights are the published ones
     resize: str  # how the extractor takes images in
     floor: Floor | None
     image_size: tuple[int, int]  # height and width in px
@@ -61,7 +68,9 @@ class Score:
         """The protocol in full: what else would have to be the same for a number to be comparable."""
         height, width = self.image_size
         real = "unknown real images" if self.reference is None else str(self.reference)
-        return f"{self.protocol} against {real}, {width}x{height} px, {self.extractor}: {self.resize}"
+        role = " as the training images" if self.reference_is_training else ""
+        generated = f"{self.protocol} of {self.generated_format} images"
+        return f"{generated} against {real}{role}, {width}x{height} px, {self.extractor}: {self.resize}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dicts, lists and numbers: one line of `scores.jsonl`."""
@@ -69,6 +78,7 @@ class Score:
         return {
             **asdict(replace(self, floor=None)),
             "larger_is_better": list(self.larger_is_better),
+            "unranked": list(self.unranked),
             "image_size": list(self.image_size),
             "values": _plain(self.values),
             "floor": floor,
@@ -86,6 +96,7 @@ class Score:
                 | {
                     "values": _values(tree["values"]),
                     "larger_is_better": tuple(tree["larger_is_better"]),
+                    "unranked": tuple(tree["unranked"]),
                     "image_size": tuple(tree["image_size"]),
                     "reference": reference and Provenance(**reference),
                     "floor": floor and Floor(**floor | {"values": _values(floor["values"])}),

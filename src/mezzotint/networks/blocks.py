@@ -135,13 +135,24 @@ class Downsample(nn.Conv2d):
         return super().forward(F.pad(input, (0, 1, 0, 1)))
 
 
-class Upsample(nn.Conv2d):
-    """Double height and width: repeat every pixel, then a 3x3 convolution."""
+class Upsample(nn.Module):
+    """Double height and width: repeat every pixel, then a 3x3 convolution; both at once, in 4/9 of the operations."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 3, padding=1)
-        glorot(self)
+        super().__init__()
+        plain = glorot(conv3x3(channels, channels))
+        self.weight, self.bias = plain.weight, plain.bias
 
     def forward(self, input: Tensor) -> Tensor:
         """Features [N, C, H, W] -> [N, C, 2 H, 2 W]."""
-        return super().forward(F.interpolate(input, scale_factor=2.0, mode="nearest"))
+        return F.conv_transpose2d(input, doubling(self.weight), self.bias, stride=2, padding=1)
+
+
+def doubling(weight: Tensor) -> Tensor:
+    """Weight [O, C, 3, 3] after pixels were repeated -> [C, O, 4, 4] of the transposed convolution that does both.
+
+    Output pixel p reads w[k + 1] x[(p + k) // 2], k = -1, 0, 1: two of the three taps fall on one pixel of x.
+    """
+    turned = weight.flip(2, 3)
+    corners = [(0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0)]
+    return torch.stack([F.pad(turned, corner) for corner in corners]).sum(0).transpose(0, 1)

@@ -35,7 +35,8 @@ class UNetOptions(Options):
     blocks: int = Field(default=2, ge=1, le=16, description="residual blocks per level on the way down (up: one more)")
     attention: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(16,),
-        description="resolutions with self-attention, in pixels per side (the smallest level always has one)",
+        description="levels with self-attention, in features per side: image_size / patch, half of it, ... "
+        "(the smallest level always has one)",
     )
     channels_per_head: int | None = Field(
         default=None, ge=1, description="channels of one attention head (null: a single head of all channels)"
@@ -76,8 +77,11 @@ class UNetOptions(Options):
         found = self.resolutions(shape.image_size)
         absent = [size for size in self.attention if size not in found]
         if absent:
-            levels = ", ".join(map(str, found))
-            raise BadInput(f"attention={absent[0]} does not occur: {shape.image_size} px has levels of {levels} px")
+            folded, levels = f" in patches of {self.patch}" if self.patch > 1 else "", ", ".join(map(str, found))
+            raise BadInput(
+                f"attention={absent[0]} does not occur: {shape.image_size} px{folded} has levels of {levels} "
+                "features per side"
+            )
         if self.channels_per_head:
             attending = [width for width, size in zip(self.widths(), found, strict=True) if size in self.attention]
             _must_divide("channels_per_head", self.channels_per_head, [*attending, self.widths()[-1]])

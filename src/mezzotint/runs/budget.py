@@ -9,6 +9,7 @@ from mezzotint.errors import BadInput
 from mezzotint.machine import Machine
 from mezzotint.runs import build
 from mezzotint.runs.draw import draw_sheet
+from mezzotint.runs.monitored import monitored
 from mezzotint.runs.recipe import Recipe, TrainingOptions
 from mezzotint.seeds import forked
 from mezzotint.training.loop import Learner, Trainer
@@ -16,18 +17,23 @@ from mezzotint.training.loop import Learner, Trainer
 _MOST_LOOKS = 10  # sheets and validations, as many as a run without a budget draws
 _LOOKING_SHARE = 0.08  # of the budget may go into sheets and validations, but the last ones are always made
 _SAFETY = 0.97
+_WARM_UP = 2  # updates
 
 
-def _seconds_per_image(trainer: Trainer, learner: Learner, seconds: float) -> float:
-    """Time real updates of a throwaway learner: two to warm up, then for up to 2 % of the budget."""
-    updates = trainer.train(learner)
-    list(islice(updates, 2))
+def _seconds_of_updates(trainer: Trainer, learner: Learner, seconds: float) -> tuple[float, float]:
+    """Time real updates of a throwaway learner: two to warm up, then for up to 2 % of the budget.
+
+    Returns seconds per image, and how much longer than that the first two took.
+    """
+    began, updates = time.perf_counter(), trainer.train(learner)
+    list(islice(updates, _WARM_UP))
     started, count = time.perf_counter(), 0
     while count < 3 or time.perf_counter() - started < min(0.02 * seconds, 20):
         if next(updates, None) is None:
             break
         count += 1
-    return (time.perf_counter() - started) / max(count, 1) / learner.options.batch_size
+    per_update = (time.perf_counter() - started) / max(count, 1)
+    return per_update / learner.options.batch_size, max(started - began - _WARM_UP * per_update, 0.0)
 
 
 def _seconds_per_sheet(recipe: Recipe, learner: Learner, machine: Machine) -> float:
@@ -43,18 +49,23 @@ def plan(recipe: Recipe, loader: Loader, machine: Machine, num_classes: int, dea
     """Return the recipe with `training.images` such that training and its sheets end at `deadline` (monotonic clock).
 
     Cadences of sheets and validations that the recipe leaves open are set too: a small part of a short budget.
+    A compiled training begins with compiling: as long as here at most, where what was compiled is kept.
     """
     seconds = deadline - time.monotonic()
     endless = recipe.but(training=recipe.training.but(images=2**50))
     with forked(recipe.seed, "budget"):
         learner = build.learner(endless, num_classes, machine)
         alone = build.trainer(recipe, loader, machine.alone())  # the other processes wait for the run to be there
-        per_image = _seconds_per_image(alone, learner, seconds) / machine.world
+        per_image, beginning = _seconds_of_updates(alone, learner, seconds)
+        per_image /= machine.world
         per_sheet = _seconds_per_sheet(recipe, learner, machine)
     validated = 2 * min(recipe.training.validation_size, len(loader.held_out_indices))
     per_validation = validated * per_image * machine.world / 3  # a forward pass costs a third of forward and backward
     left = _SAFETY * (deadline - time.monotonic())
-    left -= recipe.evaluation.reserved(left)
+    if machine.compilation.on:
+        left -= beginning
+    if monitored(recipe.evaluation, loader) is not None:
+        left -= recipe.evaluation.reserved(left)
     return recipe.but(training=_planned(recipe.training, left, per_image, per_sheet, per_validation))
 
 

@@ -96,7 +96,7 @@ def compare(found: Sequence[Contender]) -> Iterator[Progress | Entry]:
         case = contender.case
         prepared = yield from case.prepare()
         drawing = case.drawing
-        known = {p: drawing.known(prepared.group(p)) if drawing else None for p in prepared.protocols}
+        known = {p: drawing.known(prepared, p) if drawing else None for p in prepared.protocols}
         yield from (contender.entry(score, True) for score in known.values() if score is not None)
         missing = [protocol for protocol, score in known.items() if score is None]
         for record in case.score(prepared, missing) if missing else ():

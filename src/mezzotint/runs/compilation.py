@@ -6,7 +6,7 @@ from mezzotint.errors import BadInput
 from mezzotint.machine import Compilation, Machine
 from mezzotint.runs import build
 from mezzotint.runs.fitting import blank_batches
-from mezzotint.runs.measured import Compiled, Measured, recall
+from mezzotint.runs.measured import Compiled, recall
 from mezzotint.runs.recipe import Recipe
 from mezzotint.seeds import forked
 from mezzotint.training.cost import operations
@@ -30,28 +30,34 @@ def decide(recipe: Recipe, machine: Machine, num_classes: int, seconds: float | 
         return Compilation(True, "on by training.compile")
     if lacking:
         return Compilation(False, f"off: this machine lacks {lacking}")
-    measured = recall(machine)
-    brings = measured.compiled if measured and measured.compiled else _ASSUMED.get(machine.device.type)
+    brings, how = expected(machine)
     if brings is None:
         kind = machine.device.type
         return Compilation(False, f"off: no faster on {kind} as a rule (`mezzotint bench --compile` would tell)")
-    known = "measured by bench" if measured and measured.compiled else "assumed"
-    length = seconds or _training_seconds(recipe, machine, num_classes, measured)
-    return _weighed(brings, known, length)
+    return _weighed(brings, how, seconds or _training_seconds(recipe, machine, num_classes))
 
 
-def _weighed(brings: Compiled, known: str, seconds: float) -> Compilation:
+def expected(machine: Machine) -> tuple[Compiled | None, str]:
+    """Return what compiling costs and brings on this machine, None where that isn't known, and how it is known."""
+    measured = recall(machine)
+    if measured and measured.compiled:
+        return measured.compiled, "measured by bench"
+    return _ASSUMED.get(machine.device.type), "assumed"
+
+
+def _weighed(brings: Compiled, how: str, seconds: float) -> Compilation:
     """Compare what compiling costs with what it saves over a training that takes `seconds` without."""
     saved = seconds * (1 - 1 / brings.gain)
     pays = saved > _MARGIN * brings.seconds
-    costs = f"compiling takes about {brings.seconds:,.0f} s and makes updates {brings.gain:.2f} times as fast ({known})"
+    costs = f"compiling takes about {brings.seconds:,.0f} s and makes updates {brings.gain:.2f} times as fast ({how})"
     effect = f"saves {saved:,.0f} s" if saved > 0 else "saves nothing"
     return Compilation(pays, f"{'on' if pays else 'off'}: {costs}, which {effect} of about {seconds:,.0f} s")
 
 
-def _training_seconds(recipe: Recipe, machine: Machine, num_classes: int, measured: Measured | None) -> float:
-    """Estimate the length of a whole training from its operations and the machine's speed."""
-    gflops = measured.update_gflops if measured else _ASSUMED_GFLOPS
+def _training_seconds(recipe: Recipe, machine: Machine, num_classes: int) -> float:
+    """Estimate the length of a whole training from its operations, its processes and the speed of each."""
+    measured = recall(machine)
+    gflops = machine.world * (measured.update_gflops if measured else _ASSUMED_GFLOPS)
     return recipe.training.images * operations_per_image(recipe, num_classes) / (1e9 * gflops)
 
 

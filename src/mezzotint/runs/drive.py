@@ -10,6 +10,7 @@ from torch import Tensor
 from mezzotint.contracts import Batch, Family
 from mezzotint.data.loading import Loader
 from mezzotint.errors import RunFailed
+from mezzotint.memory import peak_bytes
 from mezzotint.pixels import to_images, write_png
 from mezzotint.runs import build, checkpoint
 from mezzotint.runs.checkpoint import Checkpoint
@@ -147,7 +148,7 @@ class Meter:
             **({"slices": self.updates[-1].slices} if self.updates[-1].slices > 1 else {}),
             "images_per_second": round(self.images / self.busy_seconds, 2),
             "seconds": self.seconds(),
-            "memory_bytes": run.machine.memory_bytes(),
+            "memory_bytes": peak_bytes(run.machine.device),
         }
         self.updates, self.images, self.busy_seconds = [], 0, 0.0
         return values

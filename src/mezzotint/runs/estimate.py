@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from mezzotint.contracts import Condition
-from mezzotint.machine import Machine, memory_told
+from mezzotint.machine import Machine
+from mezzotint.memory import free_bytes, memory_told, peak_bytes
 from mezzotint.runs import build
-from mezzotint.runs.compilation import operations_per_image
+from mezzotint.runs.compilation import decide, expected, operations_per_image
 from mezzotint.runs.fitting import blank_batches, choose_chunk, training_memory
 from mezzotint.runs.recipe import Recipe
 from mezzotint.seeds import SeededNoise, forked
@@ -24,7 +25,10 @@ _UPDATE = 3  # a forward pass, and twice its operations backward
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Memory in bytes, times in seconds, operations of products and convolutions (a multiply-add counts as two)."""
+    """Memory in bytes, times in seconds, operations of products and convolutions (a multiply-add counts as two).
+
+    `process_bytes` are Python's and torch's own, on a CPU; `fixed_bytes` the training's, whatever the chunk.
+    """
 
     device: str
     precision: str
@@ -34,10 +38,14 @@ class Estimate:
     update_operations: float
     batch_size: int
     chunk_size: int
+    process_bytes: int
     fixed_bytes: int
     image_bytes: int
     peak_bytes: int
     free_bytes: int | None
+    compiled: bool
+    compiled_because: str
+    compiling_seconds: float
     seconds_per_1000_images: float
     images: int
     training_seconds: float
@@ -51,20 +59,21 @@ class Estimate:
         return self.images * self.update_operations
 
     def total_seconds(self) -> float:
-        """Time of training with its sheets and validations; monitoring takes up to `monitor_seconds` more."""
-        return self.training_seconds + self.sheet_seconds + self.validation_seconds
+        """Time of compiling, training, its sheets and validations; monitoring takes up to `monitor_seconds` more."""
+        return self.compiling_seconds + self.training_seconds + self.sheet_seconds + self.validation_seconds
 
 
 def estimate(recipe: Recipe, num_classes: int, machine: Machine) -> Estimate:
     """Estimate what training a recipe costs on a machine, in a few seconds and without its images: grey ones do.
 
-    Open channels count as 3. `RunFailed` where not even a few images fit into memory.
+    Open channels count as 3. Nothing is compiled for it: what that brings is known from `bench`, or assumed.
+    `RunFailed` where not even a few images fit into memory.
     """
     whole = build.assumed(recipe)
-    base = machine.memory_bytes() + _PROCESS if machine.device.type == "cpu" else 0
+    process = peak_bytes(machine.device) + _PROCESS if machine.device.type == "cpu" else 0
     with memory_told("a trial update", LESS_MEMORY), forked(recipe.seed, "estimate"):
         needed = training_memory(whole, num_classes, machine)
-        chunk = choose_chunk(whole, num_classes, machine)
+        chunk = choose_chunk(whole.training, needed, machine)
         family = build.family(whole, num_classes, machine)
         make = blank_batches(whole, num_classes, machine.device)
         forward = operations_per_image(whole, num_classes) / _UPDATE
@@ -72,7 +81,10 @@ def estimate(recipe: Recipe, num_classes: int, machine: Machine) -> Estimate:
         per_evaluation = evaluation_seconds(family, make(rows), machine)
         speed = _pace(whole, num_classes, machine, rows)
     training, nfe = whole.training, evaluations(whole, num_classes)
-    seconds = speed.seconds(training.images, training.batch_size)
+    plain = speed.seconds(training.images, training.batch_size)
+    compilation = decide(whole, machine, num_classes)
+    brings = expected(machine)[0] if compilation.on else None
+    seconds = plain / brings.gain if brings else plain
     sheets, validations = (-(-training.images // training.every(what)) for what in ("sheet", "validation"))
     return Estimate(
         device=str(machine.device),
@@ -83,17 +95,21 @@ def estimate(recipe: Recipe, num_classes: int, machine: Machine) -> Estimate:
         update_operations=_UPDATE * forward,
         batch_size=training.batch_size,
         chunk_size=chunk,
-        fixed_bytes=base + needed.fixed,
+        process_bytes=process,
+        fixed_bytes=needed.fixed,
         image_bytes=needed.image,
-        peak_bytes=base + needed.peak(chunk),
-        free_bytes=machine.free_bytes(),
+        peak_bytes=process + needed.peak(chunk),
+        free_bytes=free_bytes(machine.device),
+        compiled=compilation.on,
+        compiled_because=compilation.because,
+        compiling_seconds=brings.seconds if brings else 0.0,
         seconds_per_1000_images=1000 * seconds / training.images,
         images=training.images,
         training_seconds=seconds,
         nfe=nfe,
         sheet_seconds=_LOOKS * sheets * training.sheet_size * nfe * per_evaluation,
         validation_seconds=_LOOKS * validations * training.validation_size * per_evaluation,
-        monitor_seconds=0.0 if whole.evaluation.monitor == "off" else whole.evaluation.share * seconds,
+        monitor_seconds=whole.evaluation.reserved(seconds),
     )
 
 

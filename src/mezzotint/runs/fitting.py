@@ -5,11 +5,13 @@ from collections.abc import Callable
 import torch
 
 from mezzotint.contracts import Batch
-from mezzotint.machine import Machine, memory_told
+from mezzotint.machine import Machine
+from mezzotint.memory import free_bytes, memory_told
 from mezzotint.runs import build
 from mezzotint.runs.recipe import Recipe
 from mezzotint.seeds import forked
 from mezzotint.training.cost import Memory, memory
+from mezzotint.training.loop import LearningOptions
 from mezzotint.training.slices import LESS_MEMORY
 
 _MARGIN = 0.8  # of the free memory may be planned for: counts are no measurements, and others use the machine too
@@ -28,8 +30,9 @@ def blank_batches(recipe: Recipe, num_classes: int, device: torch.device) -> Cal
     return make
 
 
+@memory_told("before the first update", LESS_MEMORY)
 def training_memory(recipe: Recipe, num_classes: int, machine: Machine) -> Memory:
-    """Count what training a recipe needs on a machine, its channels known."""
+    """Count what training a recipe needs on a machine, its channels known: forward passes of three images, no more."""
     with forked("memory"):
         family = build.family(recipe, num_classes, machine)
         recomputed = build.blocks(family) if recipe.training.gradient_checkpointing else ()
@@ -42,19 +45,16 @@ def _part(batch_size: int, processes: int) -> int:
     return even if -(-batch_size // even) >= processes else max(batch_size // processes, 1)
 
 
-def choose_chunk(recipe: Recipe, num_classes: int, machine: Machine) -> int:
+def choose_chunk(training: LearningOptions, needed: Memory, machine: Machine) -> int:
     """Return `training.chunk_size`; where it is open, a process's part of the batch, halved until it fits into memory.
 
-    The forward passes of three images: no trial of whole chunks. Where the system doesn't tell what is free, all fits.
+    Where the system doesn't tell what is free, all fits.
     """
-    training = recipe.training
     if training.chunk_size is not None:
         training.check_processes(machine.world)
         return training.chunk_size
-    whole, free = _part(training.batch_size, machine.world), machine.free_bytes()
+    whole, free = _part(training.batch_size, machine.world), free_bytes(machine.device)
     if free is None:
         return whole
     room = free if machine.device.type == "cuda" else free // machine.world  # processes share main memory
-    with memory_told("before the first update", LESS_MEMORY):
-        needed = training_memory(recipe, num_classes, machine.alone())
     return needed.largest_chunk(whole, int(_MARGIN * room))

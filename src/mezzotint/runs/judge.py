@@ -1,18 +1,21 @@
 """Judging: a run, a pack, a folder, Parquet file or .npz against real images, by the protocols asked for."""
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions
 from mezzotint.errors import BadInput
 from mezzotint.evaluation.evaluate import Prepared, check_count, prepare, scored
-from mezzotint.evaluation.extractors import Batches, ExtractorOptions
+from mezzotint.evaluation.extractors import EXTRACTORS, Batches, ExtractorOptions
 from mezzotint.evaluation.given import Statistics
 from mezzotint.evaluation.identity import Images
 from mezzotint.evaluation.images import DrawnPictures, open_images
+from mezzotint.evaluation.metrics import METRICS
 from mezzotint.evaluation.passes import Progress
 from mezzotint.evaluation.protocols import Protocol
 from mezzotint.evaluation.score import Provenance, Score
@@ -20,7 +23,7 @@ from mezzotint.machine import Machine
 from mezzotint.options import parse
 from mezzotint.runs import checkpoint
 from mezzotint.runs.folder import RunFolder
-from mezzotint.runs.references import BATCH, Packed, open_real
+from mezzotint.runs.references import BATCH, Packed, Real, open_real, provenance
 from mezzotint.runs.run import Run, open_run
 
 Weights = Literal["ema", "raw"]
@@ -41,8 +44,8 @@ class Drawing:
         changes = list(self.changes)
         return {"checkpoint": int(self.which), "weights": self.weights, "changes": changes, "against": self.against}
 
-    def known(self, group: tuple[str, str, str]) -> Score | None:
-        """Return the latest score of this group that the run has of the same pictures."""
+    def known(self, prepared: Prepared, protocol: Protocol) -> Score | None:
+        """Return the latest score that the run has of the same pictures, and that would come out the same again."""
         folder, wanted = self.run.folder, self.record()
         lines = folder.read_scores() if folder.scores.exists() else []
         same = [line for line in lines if {key: line.get(key) for key in wanted if key != "against"} == _but(wanted)]
@@ -51,7 +54,7 @@ class Drawing:
                 score = Score.from_json(line)
             except BadInput:  # written by another version: measured again
                 continue
-            if score.group == group:
+            if prepared.would_be(score, protocol):
                 return score
         return None
 
@@ -121,22 +124,61 @@ def open_case(
 def _run_case(protocols: Sequence[str], drawing: Drawing, held_out: str | None) -> Case:
     """Draw from a run. Its training images give the floor and teach an extractor that learns, half of them each."""
     run = drawing.run
-    real = open_real(drawing.against, run.recipe.data)
+    real = _roles(run, protocols, open_real(drawing.against, run.recipe.data), drawing.against, held_out)
     count = max(Protocol.parse(protocol).count for protocol in protocols)
     generator = run.generator(drawing.which, drawing.weights, drawing.changes)
     generated = DrawnPictures(generator, run.machine, count, BATCH)
-    spare, labelled = _spare(run, real.held)
     return Case(
         tuple(protocols),
         generated,
-        _images(real.held),
+        real.reference,
         real.provenance,
-        spare if held_out is None else _held_out(held_out, run.recipe.data),
-        labelled,
+        real.held_out,
+        real.labelled,
         run.machine,
         run.changed(drawing.changes).evaluation.extractors,
         drawing,
     )
+
+
+class Roles(NamedTuple):
+    """What the real images at hand are taken for."""
+
+    reference: Batches | Statistics
+    provenance: Provenance
+    held_out: Images | None
+    labelled: Images | None
+
+
+def _roles(run: Run, protocols: Sequence[str], real: Real, against: str, held_out: str | None) -> Roles:
+    """Deal out the real images: to what looks for copies, the run's own training images are the reference."""
+    seeking = [METRICS[Protocol.parse(protocol).metric].reference_is_training for protocol in protocols]
+    if not any(seeking):
+        spare, labelled = _spare(run, real.held)
+        given = spare if held_out is None else _held_out(held_out, run.recipe.data)
+        return Roles(_images(real.held), real.provenance, given, labelled)
+    if not all(seeking):
+        raise BadInput(f"{', '.join(protocols)}: what looks for copies has another reference, judge by it alone")
+    if isinstance(real.held, Statistics):
+        raise BadInput(f"--against {against}: holds statistics, to look for copies takes real images")
+    return _copy_roles(run, protocols, real.held, held_out)
+
+
+def _copy_roles(run: Run, protocols: Sequence[str], real: Pack | Images, held_out: str | None) -> Roles:
+    """Return what was trained on as the reference; the images named, unless they are its pack, as held out."""
+    loader = run.loader()
+    trained, about = Packed(loader.pack, loader.train_indices, BATCH), provenance(loader.pack)
+    about = replace(about, whole=about.whole and len(trained) == len(loader.pack))
+    if isinstance(real, Pack) and real.content_hash == loader.pack.content_hash:
+        spare = Packed(loader.pack, loader.held_out_indices, BATCH) if len(loader.held_out_indices) else None
+        return Roles(trained, about, spare if held_out is None else _held_out(held_out, run.recipe.data), None)
+    if held_out is not None:
+        raise BadInput(f"--held-out {held_out}: to look for copies, the --against images are the held-out ones")
+    learns = any(EXTRACTORS[Protocol.parse(protocol).extractor].learns for protocol in protocols)
+    if learns and isinstance(real, Pack) and real.num_classes:
+        every = np.arange(len(real))
+        return Roles(trained, about, Packed(real, every[::2], BATCH), Packed(real, every[1::2], BATCH))
+    return Roles(trained, about, Packed.whole(real) if isinstance(real, Pack) else real, None)
 
 
 def _spare(run: Run, reference: Pack | Images | Statistics) -> tuple[Images | None, Images | None]:

@@ -1,4 +1,7 @@
-"""What `mezzotint bench` measured here, kept per machine: choices made for speed may follow from it."""
+"""What `mezzotint bench` measured here, kept per machine: choices made for speed may follow from it.
+
+The table can be made again, so what this version can't read of it counts as not measured.
+"""
 
 import json
 from datetime import date
@@ -41,23 +44,20 @@ def _key(machine: Machine) -> str:
 
 
 def _table() -> dict[str, object]:
-    path = home() / "machines.json"
-    if not path.exists():
-        return {}
+    """Every machine's entry; none where there is no table, or a damaged one."""
     try:
-        table = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: can't be read ({error}); remove it and run `mezzotint bench` again") from None
-    if not isinstance(table, dict):
-        raise BadInput(f"{path}: must be a JSON object; remove it and run `mezzotint bench` again")
-    return table
+        table = json.loads((home() / "machines.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return table if isinstance(table, dict) else {}
 
 
 def recall(machine: Machine) -> Measured | None:
-    """Return what was measured last on this hardware with these choices; None if `bench` hasn't run."""
-    found = _table().get(_key(machine))
-    where = f"{home() / 'machines.json'}: {_key(machine)}:"
-    return None if found is None else parse(Measured, found, where=where)
+    """Return what was measured last on this hardware with these choices; None if this version's `bench` hasn't run."""
+    try:
+        return parse(Measured, _table().get(_key(machine)))
+    except BadInput:
+        return None  # absent, or as another version wrote it
 
 
 def remember(machine: Machine, measured: Measured) -> None:

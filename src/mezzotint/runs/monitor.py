@@ -6,22 +6,21 @@ How often is decided once, from the measured cost of the first updates and of a 
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
 
 from mezzotint.data.loading import Loader
+from mezzotint.errors import BadInput
 from mezzotint.evaluation.evaluate import Prepared, prepare, scored
-from mezzotint.evaluation.extractors import ExtractorOptions
-from mezzotint.evaluation.extractors.squeezenet import SqueezeNet
 from mezzotint.evaluation.images import DrawnPictures
 from mezzotint.evaluation.metrics import METRICS
 from mezzotint.evaluation.protocols import Protocol
 from mezzotint.evaluation.score import Score
-from mezzotint.evaluation.weights import present
 from mezzotint.runs import build, checkpoint
+from mezzotint.runs.monitored import monitored
 from mezzotint.runs.recipe import MONITOR_SECONDS
 from mezzotint.runs.records import Record
 from mezzotint.runs.references import BATCH, Packed, provenance
@@ -31,26 +30,10 @@ from mezzotint.training.loop import Learner
 
 Values = dict[str, float | int | str]
 
-IMAGES = 256
-"""Pictures of an automatic monitor: always of the same seeds against the same real images, so few tell a trend."""
-
-LEAST_HELD_OUT = 128
-"""With fewer held-out images no monitor is chosen automatically."""
-
 MOST_REAL = 5000
 MOST_LESSONS = 20_000
 MOST_SCORES = 100
 WARM_UP, TIMED = 2, 6  # updates
-
-
-def derived(loader: Loader, extractors: Iterable[ExtractorOptions]) -> str | None:
-    """Name the cheapest protocol that needs no network: SqueezeNet if its weights are there, else a classifier."""
-    if len(loader.held_out_indices) < LEAST_HELD_OUT:
-        return None
-    given = any(isinstance(options, SqueezeNet) and options.weights for options in extractors)
-    if given or next(present(SqueezeNet.published["squeezenet"]), None) is not None:
-        return f"fd-squeezenet-{IMAGES}"
-    return f"fd-classifier-{IMAGES}" if loader.pack.num_classes > 1 else None
 
 
 def cadence(images: int, per_image: float, per_score: float, preparing: float, share: float) -> int | None:
@@ -87,10 +70,17 @@ class Monitor:
         options, decided = run.recipe.evaluation, run.folder.read_environment()
         if "monitor" in decided:
             return cls(run, loader, clock, decided["monitor"], decided["monitor_every_images"])._knowing_the_best()
-        automatic = options.monitor == "auto"
-        protocol = derived(loader, options.extractors) if automatic else options.monitor
-        monitor = cls(run, loader, clock, None if protocol == "off" else protocol, options.every_images)
+        monitor = cls(run, loader, clock, monitored(options, loader), options.every_images)
         return monitor._knowing_the_best()
+
+    def __post_init__(self) -> None:
+        """Refuse a protocol by which no checkpoint is the best."""
+        part = METRICS[Protocol.parse(self.protocol).metric] if self.protocol else None
+        if part is not None and (part.unranked or part.reference_is_training):
+            raise BadInput(
+                f"evaluation.monitor: {self.protocol} tells of copies, not which checkpoint is best; "
+                "give it to `mezzotint evaluate` and monitor a distance, e.g. fd-classifier-256"
+            )
 
     def _knowing_the_best(self) -> "Monitor":
         """Read the best score from the log; mark its checkpoint if a crash came between saving and marking."""
@@ -108,8 +98,16 @@ class Monitor:
         """Take in how long an update took; return what is decided, once enough of them are known."""
         if self.protocol is None:
             return None
-        if self.run.recipe.evaluation.monitor != "auto":
-            self._ready()  # what was asked for by name and can't be had is told at once
+        try:
+            return self._watch(seconds, learner)
+        except BadInput as error:  # a wrong weights file: no reason to end a training that didn't ask for it
+            if self.run.recipe.evaluation.monitor != "auto":
+                raise
+            return self._off(str(error))
+
+    def _watch(self, seconds: float, learner: Learner) -> Values | None:
+        if self.run.recipe.evaluation.monitor != "auto" or self.every_images is not None:
+            self._ready()  # what can't be had is told at once, not at the first score
         if self.every_images is not None:
             return None
         self.seconds.append(seconds)
@@ -212,7 +210,7 @@ class Monitor:
             held_out=Packed(pack, floor, BATCH),
             labelled=Packed(pack, lessons, BATCH) if pack.num_classes else None,
             extractors=self.run.recipe.evaluation.extractors,
-            provenance=provenance(pack),
+            provenance=replace(provenance(pack), whole=False),  # the held-out ones only
             machine=self.run.machine.alone(),
         )
         while True:

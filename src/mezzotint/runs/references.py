@@ -35,6 +35,11 @@ class Packed(Images):
         """Return all images of a pack."""
         return cls(pack, np.arange(len(pack)), BATCH)
 
+    @property
+    def format(self) -> str:
+        """Name the format of the first picture that was prepared."""
+        return provenance(self.pack).format
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -80,22 +85,24 @@ def open_real(text: str, like: DataOptions) -> Real:
 
 
 def provenance(pack: Pack) -> Provenance:
-    """Tell where a pack's images came from: the format is that of its first picture, if that is still there."""
+    """Tell where a pack's images came from: what their files tell is unknown where they are no longer there."""
     info = pack.info
     place = info.provenance.get("path")
     name = Path(place).name if place else str(info.source.get("kind"))
-    return Provenance(name, info.split, _format(pack), f"{info.image_size} px, crop {info.crop}, resize {info.filter}")
+    kind, whole = _files(pack)
+    return Provenance(name, info.split, kind, f"{info.image_size} px, crop {info.crop}, resize {info.filter}", whole)
 
 
-def _format(pack: Pack) -> str:
+def _files(pack: Pack) -> tuple[str, bool]:
+    """Return the format of the first picture's file, and whether the pack is known to hold all pictures there are."""
     info, place = pack.info, pack.info.provenance.get("path")
     kind = str(info.source["kind"])
     try:
         tree = {key: value for key, value in info.source.items() if key != "kind"}
         listing = parse(SOURCES[kind], tree).open(Path(place) if place else None, info.split)
-        return _format_of(next(listing.read(np.arange(1))))
+        return _format_of(next(listing.read(np.arange(1)))), listing.count == len(pack)
     except (BadInput, OSError, StopIteration):
-        return "unknown"  # moved since it was prepared
+        return "unknown", False  # moved since it was prepared
 
 
 def _format_of(item: Item) -> str:

@@ -22,7 +22,7 @@ from mezzotint.runs.budget import plan
 from mezzotint.runs.codecs import Moments
 from mezzotint.runs.compilation import decide
 from mezzotint.runs.draw import MixedPrecision
-from mezzotint.runs.fitting import choose_chunk
+from mezzotint.runs.fitting import choose_chunk, training_memory
 from mezzotint.runs.folder import RunFolder, check_name
 from mezzotint.runs.recipe import Recipe
 from mezzotint.seeds import mix
@@ -224,7 +224,8 @@ def _create(
     moments = Moments.of_levels(pack.info.mean, pack.info.std)
     resolved = _resolve(tree, name, pack.channels, len(loader.train_indices)).measured(moments)
     build.check(resolved, pack.num_classes)  # again: now its channels and classes are known
-    chunk_size = choose_chunk(resolved, pack.num_classes, machine)
+    needed = training_memory(resolved, pack.num_classes, machine.alone())
+    chunk_size = choose_chunk(resolved.training, needed, machine)
     resolved = resolved.but(training=resolved.training.but(chunk_size=chunk_size))
     left = None if deadline is None else deadline - time.monotonic()
     machine = replace(machine, compilation=decide(resolved, machine, pack.num_classes, left))
@@ -232,6 +233,7 @@ def _create(
         resolved = plan(resolved, loader, machine, pack.num_classes, deadline)
     facts = {"recipe": Path(name).stem, "num_classes": pack.num_classes, "train_images": len(loader.train_indices)}
     facts |= {"content_hash": pack.content_hash, "moments": moments.tree()}
+    facts |= {"fixed_bytes": needed.fixed, "image_bytes": needed.image}
     folder.write_environment(machine.environment() | facts)
     folder.write_recipe(write_yaml(resolved.tree()))  # last: from here on the folder is a run
     return Run(folder, resolved, machine, pack.num_classes, pack.content_hash)

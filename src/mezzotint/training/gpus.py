@@ -3,23 +3,25 @@
 from dataclasses import dataclass
 
 PRICES_OF = "2025-06"
-_USED = {"bfloat16": 0.25, "float32": 0.35}  # of the peak, typical of convolutional networks at 32 to 64 px
+_USED_HALF, _USED_FLOAT32 = 0.25, 0.35  # of the peak, typical of convolutional networks at 32 to 64 px
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """Peak dense TFLOP/s by number type, memory in GiB, and a usual rent in USD per hour at `PRICES_OF`."""
+    """Peak dense TFLOP/s by number type, memory in GiB, and a usual rent in USD per hour at `PRICES_OF`.
+
+    `half` is the type that training chooses there: bfloat16, before Ampere float16.
+    """
 
     name: str
-    bfloat16: float
+    half: float
     float32: float
     memory_gib: int
     dollars_per_hour: float
 
     def seconds(self, operations: float) -> float:
         """Return the time of so many operations at the usual part of the faster number type's peak."""
-        rates = {"bfloat16": self.bfloat16 * _USED["bfloat16"], "float32": self.float32 * _USED["float32"]}
-        return operations / (1e12 * max(rates.values()))
+        return operations / (1e12 * max(self.half * _USED_HALF, self.float32 * _USED_FLOAT32))
 
     def dollars(self, operations: float) -> float:
         """Return the rent for so many operations."""
@@ -27,7 +29,7 @@ class Gpu:
 
 
 GPUS = (
-    Gpu("T4", 0.0, 8.1, 16, 0.35),  # no bfloat16 of its own
+    Gpu("T4", 65.0, 8.1, 16, 0.35),  # float16
     Gpu("RTX 3060", 25.0, 12.7, 12, 0.10),
     Gpu("RTX 4090", 165.0, 82.6, 24, 0.40),
     Gpu("L4", 121.0, 30.3, 24, 0.70),

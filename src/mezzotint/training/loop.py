@@ -7,6 +7,7 @@ one update to the next but weights, optimizer, average and a few counters, so a 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from pydantic import Field
@@ -15,7 +16,8 @@ from torch.optim import Optimizer
 
 from mezzotint.contracts import Batch, Family, Loss, Phase
 from mezzotint.errors import BadInput, RunFailed, nearest
-from mezzotint.machine import Machine, memory_told, out_of_memory
+from mezzotint.machine import Machine
+from mezzotint.memory import memory_told, out_of_memory, release
 from mezzotint.options import Count, Options
 from mezzotint.pixels import to_images
 from mezzotint.seeds import seed_generators
@@ -198,7 +200,7 @@ class Trainer:
     def _gradients(self, phase: Phase, chunks: list[Batch], learner: Learner) -> dict[str, Tensor]:
         """Sum the chunks' gradients, in order and over processes; return the named losses, averaged over images."""
         while (totals := self._try_gradients(phase, chunks, learner)) is None:
-            self.machine.release()
+            release(self.machine.device)
             rows = max(len(chunk.images) for chunk in chunks)
             learner.slices = more_slices(phase, learner.family, rows, learner.slices)
         gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
@@ -223,8 +225,9 @@ class Trainer:
 
     def _chunk_gradients(self, phase: Phase, chunk: Batch, learner: Learner) -> Iterator[tuple[str, Tensor]]:
         """Add a chunk's gradients, slice by slice; yield its part in every named loss."""
-        place = (self.seed, learner.update, phase.name, chunk.images_seen - learner.images_seen)
-        for rows, whole_dropout in slices(phase, chunk, learner.slices, lambda: seed_generators(*place)):
+        offset = chunk.images_seen - learner.images_seen
+        begin = partial(seed_generators, self.seed, learner.update, phase.name, offset)
+        for rows, whole_dropout in slices(phase, chunk, learner.slices, begin, self.machine.autocast):
             share = len(rows.images) / learner.options.batch_size
             with whole_dropout:
                 with self.machine.autocast():

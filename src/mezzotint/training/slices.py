@@ -47,10 +47,17 @@ def _channels_last(x: Tensor) -> bool:
     return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def slices(phase: Phase, chunk: Batch, count: int, seed: Callable[[], None]) -> Iterator[Slice]:
+def slices(
+    phase: Phase,
+    chunk: Batch,
+    count: int,
+    seed: Callable[[], None],
+    autocast: Callable[[], AbstractContextManager[object]],
+) -> Iterator[Slice]:
     """Yield a chunk in at most `count` slices; `seed` puts the generators where the chunk's randomness begins.
 
-    One slice is the chunk itself, its loss free to draw. Of several, each draws the whole chunk and keeps its rows.
+    One slice is the chunk itself, its loss free to draw. Of several, each draws the whole chunk and keeps its rows,
+    under `autocast`, as the loss does.
     """
     if count == 1 or phase.draw is None:
         seed()
@@ -61,7 +68,9 @@ def slices(phase: Phase, chunk: Batch, count: int, seed: Callable[[], None]) -> 
     for start in range(0, rows, size):
         stop = min(start + size, rows)
         seed()
-        yield phase.draw(chunk).rows(start, stop), WholeDropout(start, stop, rows)
+        with autocast():
+            drawn = phase.draw(chunk).rows(start, stop)
+        yield drawn, WholeDropout(start, stop, rows)
 
 
 def more_slices(phase: Phase, family: Family, rows: int, count: int) -> int:

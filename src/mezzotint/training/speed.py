@@ -1,5 +1,6 @@
 """Measuring speed fairly: workloads timed in turn, operations counted, and a network's convolutions run alone."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, conv_transpose2d
 from torch.overrides import TorchFunctionMode
 
 LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
@@ -73,18 +74,22 @@ def flops(work: Callable[[], object]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """One convolution as a network calls it: input [N, C, H, W], weight [O, C, K, K], and what is differentiated."""
+    """One convolution as a network calls it: input [N, C, H, W], weight [O, C, K, K], and what is differentiated.
+
+    A transposed one has weight [C, O, K, K], and its stride and padding are those of the convolution it turns round.
+    """
 
     x: tuple[int, ...]
     weight: tuple[int, ...]
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     differentiates_x: bool
+    transposed: bool = False
 
     def flops(self) -> int:
         """Operations of a forward and backward pass (a multiply-add counts as two)."""
-        out = [(s + 2 * p - k) // t + 1 for s, p, k, t in self._sides()]
-        forward = 2 * self.x[0] * out[0] * out[1] * self.weight[0] * self.weight[1] * self.weight[2] * self.weight[3]
+        places = self.x[2:] if self.transposed else [(s + 2 * p - k) // t + 1 for s, p, k, t in self._sides()]
+        forward = 2 * self.x[0] * math.prod(places) * math.prod(self.weight)
         return forward * (3 if self.differentiates_x else 2)
 
     def _sides(self) -> list[tuple[int, int, int, int]]:
@@ -101,11 +106,21 @@ class _Noting(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> object:
-        if func == conv2d:
-            x, weight, _, stride, padding, *_ = args  # as torch.nn.Conv2d calls it
-            shapes = tuple(x.shape), tuple(weight.shape)
-            self.found[Convolution(*shapes, tuple(stride), tuple(padding), x.requires_grad)] += 1
+        if func in (conv2d, conv_transpose2d):
+            self.found[self._noted(func == conv_transpose2d, *args[:2], *args[3:5], **(kwargs or {}))] += 1
         return func(*args, **(kwargs or {}))
+
+    @staticmethod
+    def _noted(
+        transposed: bool,
+        x: Tensor,
+        weight: Tensor,
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        **_rest: object,  # bias, dilation ...: as torch's own functions are called
+    ) -> Convolution:
+        steps, margin = ((side, side) if isinstance(side, int) else tuple(side) for side in (stride, padding))
+        return Convolution(tuple(x.shape), tuple(weight.shape), steps, margin, x.requires_grad, transposed)
 
 
 def convolutions(call: Callable[[], object]) -> Counter[Convolution]:
@@ -132,10 +147,11 @@ def _layout_seconds(
     x, weight = make(convolution.x).requires_grad_(convolution.differentiates_x), make(convolution.weight)
     weight.requires_grad_()
     wanted = [x, weight] if convolution.differentiates_x else [weight]
+    call = conv_transpose2d if convolution.transposed else conv2d
     gradient: list[Tensor] = []
 
     def work() -> None:
-        y = conv2d(x, weight, None, convolution.stride, convolution.padding)
+        y = call(x, weight, None, convolution.stride, convolution.padding)
         if not gradient:
             gradient.append(torch.randn_like(y))  # in the output's own layout
         torch.autograd.grad(y, wanted, gradient[0])

@@ -10,7 +10,11 @@ import typer
 def command(
     target: Annotated[Path, typer.Argument(help="A run, a pack, a folder of pictures, a .parquet or an .npz.")],
     against: Annotated[
-        str, typer.Option(help="Real images: a pack, .parquet, folder, .npz (of pixels or statistics) or SOURCE:SPLIT.")
+        str,
+        typer.Option(
+            help="Real images: a pack, .parquet, folder, .npz (of pixels or statistics) or SOURCE:SPLIT. To look for "
+            "copies (memorisation): held-out images for a run, whose own training images are known; else these."
+        ),
     ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. sampling.steps=50.")

@@ -1,6 +1,8 @@
 """Pixels to features and, where it has them, class probabilities: one extractor per file."""
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +30,26 @@ class Features(NamedTuple):
     probabilities: Tensor | None  # float32 [N, K], over the classes the extractor knows
 
 
+@contextmanager
+def _all_of_float32() -> Iterator[None]:
+    """Multiply in float32 proper: TF32 and bfloat16, which torch may take instead, give other features."""
+    before = _precision("highest", False)
+    try:
+        yield
+    finally:
+        _precision(*before)
+
+
+def _precision(products: str, shorter_convolutions: bool) -> tuple[str, bool]:
+    """Set how exact products and cuDNN's convolutions of float32 are; return how exact they were."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # from 2.9 on torch warns of these names, before it knows no others
+        before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = shorter_convolutions
+    return before
+
+
 @dataclass(frozen=True)
 class Extractor:
     """A network with its weights, ready to use: `network(uint8 [N, 3, H, W]) -> Features`, resizing included."""
@@ -51,6 +73,7 @@ class Extractor:
         return tensors_hash(self.network.state_dict(), self.name, self.rule)
 
     @torch.inference_mode()
+    @_all_of_float32()
     def features(self, pixels: Tensor) -> Features:
         """Pixels uint8 [N, 3, H, W] -> features float32 [N, D] and probabilities [N, K] or None, on the CPU."""
         parts = [self.network(part.to(self.device)) for part in pixels.split(self.batch_size)]
@@ -63,6 +86,11 @@ class ExtractorOptions(Options):
     """Base of every extractor's options: where its weights come from."""
 
     learns: ClassVar[bool] = False  # whether it is trained on labelled images, kept apart from the reference
+
+    @property
+    def as_published(self) -> bool:
+        """Whether the weights are those that somebody has published: only then do published numbers compare."""
+        return False
 
     def load(self, labelled: Batches | None, device: torch.device) -> Extractor:
         """Return the extractor, ready on the device; `labelled` is for extractors that learn."""
@@ -82,6 +110,13 @@ class PublishedWeights(ExtractorOptions):
         pattern="^[0-9a-f]{8,64}$",
         description="leading digits of the file's SHA-256, for weights of your own",
     )
+
+    @property
+    def as_published(self) -> bool:
+        """Whether no other hash is given than a published one."""
+        own = self.sha256
+        known = [file.sha256 for files in self.published.values() for file in files]
+        return own is None or any(own.startswith(digest) or digest.startswith(own) for digest in known)
 
     def find(self, name: str) -> Path:
         """Return the checked weights file called `name` in `published`."""

@@ -26,7 +26,10 @@ class Metric(Options):
     least: ClassVar[int] = 2  # fewer images than this can't be measured at all
     larger_is_better: ClassVar[frozenset[str]] = frozenset()  # names of its values of which more is better
     moments_suffice: ClassVar[bool] = False  # whether a mean and a covariance are reference enough
+    unranked: ClassVar[frozenset[str]] = frozenset()  # names of its values whose best is neither small nor large
     unbiased: ClassVar[bool] = False  # whether fewer images give a noisier number but no other one
+    is_distance: ClassVar[bool] = False  # whether it tells how far one distribution is from another
+    reference_is_training: ClassVar[bool] = False  # whether the reference must be what was trained on
 
     def __call__(self, generated: FeatureSet, reference: FeatureSet, held_out: FeatureSet | None) -> dict[str, Value]:
         """Measure generated images against the reference; `held_out` are real images that aren't in it."""
@@ -34,6 +37,10 @@ class Metric(Options):
 
     def caution(self, generated: FeatureSet) -> str | None:
         """Say why this many images are too few to trust the number, if they are."""
+        return None
+
+    def remark(self, generated: FeatureSet, reference: FeatureSet) -> str | None:
+        """Say what of these sets is not in the values, if anything had to be left out."""
         return None
 
     def finding(self, values: Mapping[str, Value]) -> str | None:

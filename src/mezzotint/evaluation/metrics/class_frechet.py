@@ -49,6 +49,16 @@ class ClassFrechet(Metric):
         variance = sum(standard_error(fit.influences) ** 2 for fit in fits)
         return Value(sum(fit.distance for fit in fits) / len(fits), sqrt(variance) / len(fits))
 
+    def remark(self, generated: FeatureSet, reference: FeatureSet) -> str | None:
+        """Name the classes without a distance: fewer than two images on a side, or none generated."""
+        known = [
+            _counts(_labels(images, what)) for images, what in ((generated, "generated"), (reference, "reference"))
+        ]
+        never = sorted(known[1].keys() - known[0].keys())
+        few = [c for c in sorted(known[0]) if min(counts.get(c, 0) for counts in known) < LEAST_OF_CLASS]
+        told = [(never, "never generated"), (few, f"fewer than {LEAST_OF_CLASS} images on a side")]
+        return "; ".join(_listed(classes, why) for classes, why in told if classes) or None
+
     def caution(self, generated: FeatureSet) -> str | None:
         """Each class needs as many images as a whole set does."""
         dimension, labels = generated.features.shape[1], generated.labels
@@ -62,6 +72,15 @@ def _labels(images: FeatureSet, what: str) -> Tensor:
     if images.labels is None:
         raise BadInput(f"class-frechet: the {what} images have no labels, take fd or kid")
     return images.labels
+
+
+def _counts(labels: Tensor) -> dict[int, int]:
+    return dict(zip(*(found.tolist() for found in labels.unique(return_counts=True)), strict=True))
+
+
+def _listed(classes: list[int], why: str) -> str:
+    first = ", ".join(map(str, classes[:10])) + (", ..." if len(classes) > 10 else "")
+    return f"classes left out of the distance, {why}: {first} ({len(classes)} in all)"
 
 
 def _of_class(images: FeatureSet, label: Tensor) -> FeatureSet:

@@ -16,6 +16,7 @@ class Frechet(Metric):
     prefix: ClassVar[str] = "fd"
     with_inception: ClassVar[str] = "fid"
     moments_suffice: ClassVar[bool] = True
+    is_distance: ClassVar[bool] = True
 
     def __call__(self, generated: FeatureSet, reference: FeatureSet, held_out: FeatureSet | None) -> dict[str, Value]:
         """Return `frechet`, its error the standard error over draws of the generated images."""

@@ -17,6 +17,7 @@ class FrechetInfinity(Metric):
     prefix: ClassVar[str] = "fd-infinity"
     with_inception: ClassVar[str] = "fid-infinity"
     moments_suffice: ClassVar[bool] = True
+    is_distance: ClassVar[bool] = True
     least: ClassVar[int] = 20
 
     points: int = Field(

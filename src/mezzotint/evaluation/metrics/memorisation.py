@@ -21,7 +21,8 @@ class Memorisation(Metric):
     prefix: ClassVar[str] = "memorisation"
     with_inception: ClassVar[str] = "memorisation"
     least: ClassVar[int] = 4
-    larger_is_better: ClassVar[frozenset[str]] = frozenset({"authentic", "c_t"})
+    unranked: ClassVar[frozenset[str]] = frozenset({"authentic", "c_t", "frechet_gap"})
+    reference_is_training: ClassVar[bool] = True
 
     quantile: float = Field(
         default=0.01,

@@ -17,6 +17,7 @@ class SlicedWasserstein(Metric):
 
     prefix: ClassVar[str] = "sw"
     with_inception: ClassVar[str] = "sw-inception"
+    is_distance: ClassVar[bool] = True
 
     projections: int = Field(default=256, ge=2, description="random directions, the same for all images")
 

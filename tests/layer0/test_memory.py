@@ -1,4 +1,4 @@
-"""What the machine says of its memory, and how it says that there is none left."""
+"""What a device says of its memory, and how it says that there is none left."""
 
 from pathlib import Path
 
@@ -6,16 +6,21 @@ import pytest
 import torch
 
 from mezzotint.errors import RunFailed
-from mezzotint.machine import Machine, _group_bytes, memory_told, out_of_memory
+from mezzotint.memory import _group_bytes, free_bytes, memory_told, out_of_memory, peak_bytes, release
 
-CPU = Machine(torch.device("cpu"), "float32", 1)
+CPU = torch.device("cpu")
 
 
 def test_free_memory_is_of_the_right_size() -> None:
-    free = CPU.free_bytes()
+    free = free_bytes(CPU)
     assert free is not None
     assert 2**20 < free < 2**50
-    CPU.release()  # nothing to give back on a CPU
+    release(CPU)  # nothing to give back on a CPU
+
+
+def test_the_peak_is_what_this_process_held_at_least() -> None:
+    held = torch.ones(64 * 2**20, dtype=torch.uint8)
+    assert peak_bytes(CPU) > held.nbytes
 
 
 def test_a_container_s_limit(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""Which protocol a training is monitored by, if any: asked by the monitor, and by whoever plans time for it."""
+
+from collections.abc import Iterable
+
+from mezzotint.data.loading import Loader
+from mezzotint.evaluation.extractors import ExtractorOptions
+from mezzotint.evaluation.extractors.squeezenet import SqueezeNet
+from mezzotint.evaluation.weights import present
+from mezzotint.runs.recipe import EvaluationOptions
+
+IMAGES = 256
+"""Pictures of an automatic monitor: always of the same seeds against the same real images, so few tell a trend."""
+
+LEAST_HELD_OUT = 128
+"""With fewer held-out images no monitor is chosen automatically."""
+
+
+def monitored(options: EvaluationOptions, loader: Loader) -> str | None:
+    """Name the protocol that `evaluation.monitor` asks for, or that suits the images; None for no monitor."""
+    if options.monitor == "auto":
+        return derived(loader, options.extractors)
+    return None if options.monitor == "off" else options.monitor
+
+
+def derived(loader: Loader, extractors: Iterable[ExtractorOptions]) -> str | None:
+    """Name the cheapest protocol that needs no network: SqueezeNet if its weights are there, else a classifier."""
+    if len(loader.held_out_indices) < LEAST_HELD_OUT:
+        return None
+    given = any(isinstance(options, SqueezeNet) and options.weights for options in extractors)
+    if given or next(present(SqueezeNet.published["squeezenet"]), None) is not None:
+        return f"fd-squeezenet-{IMAGES}"
+    return f"fd-classifier-{IMAGES}" if loader.pack.num_classes > 1 else None
