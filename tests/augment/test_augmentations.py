@@ -118,7 +118,7 @@ def peak_bytes(step: Augmentation, images: Tensor) -> int:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         step(images)
     events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
-    found = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    found = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")  # type: ignore[attr-defined]
     return int(torch.tensor([size for _, size in found]).cumsum(0).max())
 
 

@@ -75,7 +75,7 @@ def test_targets_are_what_their_names_say() -> None:
 @predictions
 def test_inputs_and_targets_have_unit_variance_for_unit_data(prediction: Prediction) -> None:
     """What c_in is for: E[(c_in x)^2] = 1, on the flow's path (1 - t)^2 + t^2; EDM's target too."""
-    data = prediction.sigma_data if isinstance(prediction, EDM) else 1.0
+    data = (prediction.sigma_data or 0.0) if isinstance(prediction, EDM) else 1.0
     t = SIGMA / (1 + SIGMA)
     expected = (1 - t) ** 2 + t**2 if prediction == PREDICTIONS["flow"]() else torch.ones_like(SIGMA)
     variance = prediction.c_in(SIGMA) ** 2 * (data**2 + SIGMA**2)

@@ -134,7 +134,7 @@ class Mixed(Family):
 def test_whole_or_sliced_a_chunk_is_drawn_in_mixed_precision(most: int) -> None:
     family = Mixed(most)
     learner = Learner.start(family, parse(LearningOptions, {"images": 16, "batch_size": 16, "warmup_images": 0}))
-    next(Trainer(_feed, lambda images: images, replace(CPU, precision="bfloat16"), 0).train(learner))
+    next(Trainer(_feed, lambda images: (images, None), replace(CPU, precision="bfloat16"), 0).train(learner))
     assert set(family.types) == {torch.bfloat16}
     assert learner.slices == 16 // most
 

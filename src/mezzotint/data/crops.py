@@ -122,8 +122,8 @@ class RandomResized(Crop):
         Where a shape doesn't fit at its area, it is made as large as fits.
         """
         random = np.random.Generator(np.random.Philox(mix("random-resized", self.seed, item.name)))
-        area = random.uniform(*sorted(self.scale)) * width * height
-        ratio = math.exp(random.uniform(*sorted(math.log(value) for value in self.ratio)))
+        area = random.uniform(min(self.scale), max(self.scale)) * width * height
+        ratio = math.exp(random.uniform(math.log(min(self.ratio)), math.log(max(self.ratio))))
         wide, high = math.sqrt(area * ratio), math.sqrt(area / ratio)
         fit = min(1.0, width / wide, height / high)
         left, top = random.uniform(0, width - wide * fit), random.uniform(0, height - high * fit)
