@@ -17,9 +17,8 @@ class KID(Metric):
     """Unbiased at any size, so that scores with different N agree but for noise.
 
     The sets are cut into disjoint subsets, and each subset is compared with the `reach` next ones of its own set and
-    twice as many and one of the other: every image counts equally often. The defaults are, at 10k images against
-    10k, as quiet as 100 random pairs of subsets at half the work. Where both sets are smaller
-    than two subsets, all pairs are compared (Gretton et al. 2012, eq. 3).
+    twice as many and one of the other: every image counts equally often. Where both sets are smaller than two subsets,
+    all pairs are compared (Gretton et al. 2012, eq. 3).
     """
 
     prefix: ClassVar[str] = "kid"
