@@ -9,12 +9,12 @@ sigma    [N], standard deviation of the noise in units of codes: x = x0 + sigma 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from mezzotint.options import Options
+from mezzotint.options import Options as OptionGroup
 
 
 class Denoiser(Protocol):
@@ -102,10 +102,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A scalar to minimise, averaged over the chunk, and named physical parts (detached) for the log."""
+    """A scalar to minimise, averaged over the chunk, and named physical parts (detached) for the log.
+
+    `sums`: what the family adapts from, of any shape, added up over chunks and processes and handed to `finish`.
+    """
 
     value: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class Phase:
     draw: Callable[[Batch], Batch] | None = None
 
 
-class FamilyOptions(Options):
+class FamilyOptions(OptionGroup):
     """What every family is asked."""
 
     class_conditional: bool = Field(default=False, description="whether the network is told the class")
@@ -136,13 +140,22 @@ class FamilyOptions(Options):
 class Family(nn.Module):
     """A kind of model and how it learns. Whatever it adapts while it trains is a buffer, changed in `finish`."""
 
+    Options: ClassVar[type[FamilyOptions]]
+    Sampling: ClassVar[type[OptionGroup]]
+    architecture: ClassVar[type[nn.Module]]
+    """What kind of network a recipe must name for it."""
+
     def phases(self) -> list[Phase]:
         """Return the phases of one update, in order; one optimizer belongs to each phase's module."""
         raise NotImplementedError(f"{type(self).__name__} must say how it learns")
 
-    def generator(self, options: Options) -> Generator:
+    def generator(self, options: OptionGroup) -> Generator:
         """Return what draws images from the present weights, under this family's sampling options."""
         raise NotImplementedError(f"{type(self).__name__} must say how it draws")
 
-    def finish(self, update: int) -> None:
-        """Adapt buffers after an update; most families have nothing to adapt."""
+    def held_out(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Name what held-out images tell of the present weights, means over rows; by default every phase's loss."""
+        return {f"{phase.name}/held_out_loss": phase.loss(batch).value for phase in self.phases()}
+
+    def finish(self, update: int, sums: Mapping[str, Tensor]) -> None:
+        """Adapt buffers after an update; `sums` is named `<phase>/<name>`. Most families have nothing to adapt."""

@@ -25,6 +25,7 @@ from mezzotint.diffusion.denoiser import (
 from mezzotint.diffusion.schedules import SCHEDULES, Karras, LogNormal, Schedule
 from mezzotint.diffusion.weighting import WEIGHTINGS, Output, Weighting
 from mezzotint.errors import BadInput
+from mezzotint.networks import Network
 from mezzotint.options import Choice
 from mezzotint.options import Options as OptionGroup
 from mezzotint.samplers import SAMPLERS, Move, Sampler, integrate
@@ -81,6 +82,7 @@ class DiffusionSampling(OptionGroup):
 class Diffusion(Family):
     """A denoiser learnt at all noise levels at once (Ho et al. 2020; Karras et al. 2022, eq. 2)."""
 
+    architecture = Network
     Options = DiffusionOptions
     Sampling = DiffusionSampling
 

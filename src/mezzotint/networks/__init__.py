@@ -26,8 +26,8 @@ class NetworkShape:
     augmentation: int = 0
 
 
-class Network(nn.Module):
-    """A noise-conditioned network F(x; level), built as `Part(options, shape)` from its own `Part.Options`."""
+class Architecture(nn.Module):
+    """What a recipe's `network` names, built as `Part(options, shape)` from its own `Part.Options`."""
 
     Options: type[Options]
 
@@ -35,6 +35,25 @@ class Network(nn.Module):
         """Return the parts that gradient checkpointing computes again, each a function of tensors; none by default."""
         return ()
 
+
+class Network(Architecture):
+    """A noise-conditioned network F(x; level)."""
+
     def forward(self, x: Tensor, level: Tensor, condition: Condition) -> Tensor:
         """Noisy codes [N, channels_in, S, S], noise level [N] -> raw output [N, channels_out, S, S]."""
         raise NotImplementedError(f"{type(self).__name__} must say what it computes")
+
+
+class AdversarialPair(Architecture):
+    """Two networks that learn against each other: one draws images from latents, one tells them from real ones."""
+
+    latent_shape: tuple[int, ...]
+    generator_network: nn.Module
+    critic: nn.Module
+
+
+class Autoencoder(Architecture):
+    """Two networks in a row: images to the numbers of a code, and a code to the numbers of an image."""
+
+    encoder: nn.Module
+    decoder: nn.Module

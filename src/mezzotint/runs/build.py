@@ -12,26 +12,33 @@ from mezzotint.contracts import Codec, Family
 from mezzotint.data.loading import Loader
 from mezzotint.errors import BadInput
 from mezzotint.machine import Machine
-from mezzotint.networks import NETWORKS, Network, NetworkShape
+from mezzotint.networks import NETWORKS, Architecture, NetworkShape
 from mezzotint.options import Choice, Options
 from mezzotint.runs.codecs import unseen
-from mezzotint.runs.recipe import Recipe, family_class
+from mezzotint.runs.recipe import FAMILIES, Recipe, family_class
 from mezzotint.seeds import forked, seed_generators
 from mezzotint.training.loop import Augment, Learner, Trainer
 from mezzotint.training.recompute import recompute
 from mezzotint.training.scaling import FIRST
 
 
-def _network_class(options: Options) -> Any:  # noqa: ANN401  (a folder of classes, one constructor)
-    return NETWORKS[Choice(NETWORKS).name_of(options)]
+def _network_class(options: Options, family: type[Family]) -> Any:  # noqa: ANN401  (a folder, one constructor)
+    """Return the class that these options configure; `BadInput` where the family has no use for such a network."""
+    name = Choice(NETWORKS).name_of(options)
+    if not issubclass(NETWORKS[name], family.architecture):
+        fitting = [other for other in NETWORKS if issubclass(NETWORKS[other], family.architecture)]
+        kind = next(kind for kind, known in FAMILIES.items() if known is family)
+        raise BadInput(f"network.kind={name} is not for family.kind={kind}; choose one of: {', '.join(fitting)}")
+    return NETWORKS[name]
 
 
 def family(recipe: Recipe, num_classes: int, machine: Machine) -> Family:
     """Return the recipe's family with freshly drawn weights, on the machine's device and in its memory layout."""
     shape = _shape(recipe, num_classes)
     seed_generators(recipe.seed, "weights")
+    network_class = _network_class(recipe.network, family_class(recipe.family))
     with naming("network"):
-        network = _network_class(recipe.network)(recipe.network, shape)
+        network = network_class(recipe.network, shape)
     return around(network, recipe, num_classes).to(machine.device).to(memory_format=machine.memory_format)
 
 
@@ -40,7 +47,8 @@ def around(network: nn.Module, recipe: Recipe, num_classes: int) -> Family:
     shape = _shape(recipe, num_classes)
     codes = (shape.channels_in, shape.image_size, shape.image_size)
     codec = cast("Codec", recipe.codec)
-    return family_class(recipe.family)(network, cast("Any", recipe.family), codec, codes, shape.num_classes)
+    family: Any = family_class(recipe.family)  # every family is built from the same five
+    return family(network, recipe.family, codec, codes, shape.num_classes)
 
 
 def _shape(recipe: Recipe, num_classes: int) -> NetworkShape:
@@ -95,7 +103,7 @@ def augmentation(recipe: Recipe) -> Augment:
 
 def blocks(family: Family) -> list[nn.Module]:
     """Return the parts of a family's networks that gradient checkpointing computes again."""
-    return [block for part in family.modules() if isinstance(part, Network) for block in part.blocks()]
+    return [block for part in family.modules() if isinstance(part, Architecture) for block in part.blocks()]
 
 
 def learner(recipe: Recipe, num_classes: int, machine: Machine) -> Learner:

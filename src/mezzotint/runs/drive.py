@@ -164,25 +164,25 @@ def _mean(values: list[Tensor]) -> float:
 
 @torch.no_grad()
 def validate(run: Run, learner: Learner, loader: Loader) -> Values:
-    """Average every phase's loss over held-out images, for raw and averaged weights, under fixed randomness."""
+    """Average what a family tells of held-out images, for raw and averaged weights, under fixed randomness."""
     if not len(loader.held_out_indices):
         return {}
-    raw = _held_out_losses(run, learner.family.eval(), loader)
+    raw = _held_out(run, learner.family.eval(), loader)
     learner.family.train()
-    averaged = _held_out_losses(run, learner.ema.family, loader)
+    averaged = _held_out(run, learner.ema.family, loader)
     return {**raw, **{f"{name}/ema": value for name, value in averaged.items()}}
 
 
-def _held_out_losses(run: Run, family: Family, loader: Loader) -> dict[str, float]:
+def _held_out(run: Run, family: Family, loader: Loader) -> dict[str, float]:
     pixels, labels = loader.held_out(run.recipe.training.validation_size)
     size, totals = run.recipe.training.chunk_size or len(pixels), dict[str, float]()
     with forked(run.recipe.seed, "validation"), run.machine.autocast(), run.machine.plainly():
         for start in range(0, len(pixels), size):
             chunk = _batch(run, pixels[start : start + size], None if labels is None else labels[start : start + size])
-            for phase in family.phases():
-                share = len(chunk.images) / len(pixels)
-                totals[phase.name] = totals.get(phase.name, 0.0) + phase.loss(chunk).value.item() * share
-    return {f"{name}/held_out_loss": value for name, value in totals.items()}
+            share = len(chunk.images) / len(pixels)
+            for name, value in family.held_out(chunk).items():
+                totals[name] = totals.get(name, 0.0) + value.item() * share
+    return totals
 
 
 def _batch(run: Run, pixels: Tensor, labels: Tensor | None) -> Batch:

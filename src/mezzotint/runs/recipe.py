@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from mezzotint.augment import AUGMENTATIONS, Augmentation
-from mezzotint.contracts import FamilyOptions
+from mezzotint.contracts import Family, FamilyOptions
 from mezzotint.data.prepare import DataOptions
 from mezzotint.diffusion.family import Diffusion, DiffusionOptions
 from mezzotint.errors import BadInput, nearest
@@ -145,7 +145,7 @@ class Recipe(Options):
         return self.but(codec=codec, family=self.family.measured(codec.deviation(images)))
 
 
-def family_class(options: Options) -> type[Diffusion]:
+def family_class(options: Options) -> type[Family]:
     """Return the family that these options configure."""
     return next(family for family in FAMILIES.values() if family.Options is type(options))
 

@@ -167,12 +167,15 @@ class Trainer:
 
     def _update(self, learner: Learner) -> Update:
         parts: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
         norms: list[float] = []
         chunks = self._chunks(learner)
         for phase in learner.family.phases():
             if learner.update % phase.every == 0:
                 _freeze_all_but(phase.module, learner.family)
-                parts |= self._gradients(phase, chunks, learner)
+                totals = self._gradients(phase, chunks, learner)
+                parts |= totals.parts
+                sums |= totals.sums
                 norm = _clip(phase.module, learner.options.gradient_clip)
                 norms.append(norm if parts[f"{phase.name}/loss"].isfinite() else math.inf)
                 if not math.isfinite(norms[-1]):
@@ -180,7 +183,7 @@ class Trainer:
                 rate = learner.options.for_phase(phase.name).rate(learner.images_seen, learner.options.images)
                 set_rate(learner.optimizers[phase.name], rate)
                 learner.optimizers[phase.name].step()
-        return _finish(learner, _largest(norms), parts)
+        return _finish(learner, _largest(norms), parts, sums)
 
     def _chunks(self, learner: Learner) -> list[Batch]:
         """Load this process's chunks of the batch; what is in a chunk depends on its place alone."""
@@ -197,34 +200,34 @@ class Trainer:
         labels = None if labels is None else labels.to(device, non_blocking=True)
         return Batch(images, labels, told, learner.update, learner.images_seen + start)
 
-    def _gradients(self, phase: Phase, chunks: list[Batch], learner: Learner) -> dict[str, Tensor]:
-        """Sum the chunks' gradients, in order and over processes; return the named losses, averaged over images."""
+    def _gradients(self, phase: Phase, chunks: list[Batch], learner: Learner) -> "_Totals":
+        """Sum the chunks' gradients, in order and over processes; return what the losses came to."""
         while (totals := self._try_gradients(phase, chunks, learner)) is None:
             release(self.machine.device)
             rows = max(len(chunk.images) for chunk in chunks)
             learner.slices = more_slices(phase, learner.family, rows, learner.slices)
         gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
-        self.machine.reduce([*gradients, *totals.values()])
+        self.machine.reduce([*gradients, *totals.parts.values(), *totals.sums.values()])
         if learner.loss_scale != 1:
             torch._foreach_mul_(gradients, 1 / learner.loss_scale)  # pyright: ignore[reportPrivateImportUsage]
         return totals
 
-    def _try_gradients(self, phase: Phase, chunks: list[Batch], learner: Learner) -> dict[str, Tensor] | None:
+    def _try_gradients(self, phase: Phase, chunks: list[Batch], learner: Learner) -> "_Totals | None":
         """Do this process's chunks from the first one on; None if memory runs out, all of the attempt let go."""
         learner.optimizers[phase.name].zero_grad(set_to_none=True)
-        totals: dict[str, Tensor] = {}
+        totals = _Totals()
         try:
             for chunk in chunks:
-                for name, value in self._chunk_gradients(phase, chunk, learner):
-                    totals[name] = totals.get(name, torch.zeros_like(value)) + value
+                for loss, share in self._chunk_gradients(phase, chunk, learner):
+                    totals.add(phase, loss, share)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
             return None
         return totals
 
-    def _chunk_gradients(self, phase: Phase, chunk: Batch, learner: Learner) -> Iterator[tuple[str, Tensor]]:
-        """Add a chunk's gradients, slice by slice; yield its part in every named loss."""
+    def _chunk_gradients(self, phase: Phase, chunk: Batch, learner: Learner) -> Iterator[tuple[Loss, float]]:
+        """Add a chunk's gradients, slice by slice; yield each slice's loss and its share of the batch."""
         offset = chunk.images_seen - learner.images_seen
         begin = partial(seed_generators, self.seed, learner.update, phase.name, offset)
         for rows, whole_dropout in slices(phase, chunk, learner.slices, begin, self.machine.autocast):
@@ -233,13 +236,25 @@ class Trainer:
                 with self.machine.autocast():
                     loss = phase.loss(rows)
                 (loss.value * (share * learner.loss_scale)).backward()
-            for name, value in _named(phase, loss).items():
-                yield name, value * share
+            yield loss, share
 
 
-def _named(phase: Phase, loss: Loss) -> dict[str, Tensor]:
-    parts = {"loss": loss.value, **loss.parts}
-    return {f"{phase.name}/{name}": value.detach().float() for name, value in parts.items()}
+@dataclass(frozen=True)
+class _Totals:
+    """What one phase's losses came to: named parts averaged over the batch, and sums; `<phase>/<name>` each."""
+
+    parts: dict[str, Tensor] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, phase: Phase, loss: Loss, share: float) -> None:
+        for name, value in {"loss": loss.value, **loss.parts}.items():
+            _add(self.parts, f"{phase.name}/{name}", value.detach().float() * share)
+        for name, value in loss.sums.items():
+            _add(self.sums, f"{phase.name}/{name}", value.detach())
+
+
+def _add(totals: dict[str, Tensor], name: str, value: Tensor) -> None:
+    totals[name] = totals[name] + value if name in totals else value.clone()
 
 
 def _freeze_all_but(module: nn.Module, family: Family) -> None:
@@ -257,14 +272,14 @@ def _largest(norms: list[float]) -> float:
     return max(norms, key=lambda norm: (not math.isfinite(norm), norm), default=0.0)
 
 
-def _finish(learner: Learner, norm: float, parts: dict[str, Tensor]) -> Update:
+def _finish(learner: Learner, norm: float, parts: dict[str, Tensor], sums: dict[str, Tensor]) -> Update:
     """Move the counters and, unless the update was skipped, the average and the family's own buffers."""
     finite, options = math.isfinite(norm), learner.options
     rate = options.rate(learner.images_seen, options.images)
     learner.update += 1
     learner.images_seen += options.batch_size
     if finite:
-        learner.family.finish(learner.update)
+        learner.family.finish(learner.update, sums)
         learner.ema.follow(learner.family, options.batch_size, learner.images_seen)
     learner.skipped += not finite
     learner.skipped_in_a_row = 0 if finite else learner.skipped_in_a_row + 1
