@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mezzotint.networks import blocks
-from mezzotint.networks.blocks import Downsample, ResidualBlock, SelfAttention, Upsample, attend, sinusoids
+from mezzotint.networks.blocks import Downsample, GroupNorm, ResidualBlock, SelfAttention, Upsample, attend, sinusoids
 
 
 def test_sinusoids_follow_the_formula():
@@ -69,3 +69,26 @@ def test_resampling_halves_and_doubles_with_the_stated_alignment():
     x = torch.arange(16.0).view(1, 1, 4, 4)
     assert torch.equal(down(x), x[:, :, ::2, ::2])  # the window starts at the even pixel itself
     assert torch.equal(up(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("side", [2, 4, 16])
+def test_group_norm_by_sums_equals_torchs(dtype: torch.dtype, side: int):
+    torch.manual_seed(side)
+    norm = GroupNorm(4, 8, eps=1e-6).to(dtype)
+    with torch.no_grad():
+        norm.weight.normal_(), norm.bias.normal_()
+        x = (3 + 2 * torch.randn(5, 8, side, side)).to(dtype)
+        last = x.to(memory_format=torch.channels_last)
+        found, wanted = norm(last), norm(x.double() if dtype == torch.float64 else x)
+    assert found.dtype == dtype
+    tolerance = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.1}[dtype]
+    assert (found - wanted).abs().max() < tolerance
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_group_norm_learns_through_torchs_own_in_every_layout(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(blocks, "normalised_by_sums", None)
+    x = torch.randn(2, 8, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
+    GroupNorm(4, 8)(x).sum().backward()
+    assert x.grad is not None

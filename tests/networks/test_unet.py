@@ -9,7 +9,7 @@ from torch import Tensor
 from mezzotint.contracts import Condition
 from mezzotint.errors import BadInput
 from mezzotint.machine import Machine
-from mezzotint.networks import NETWORKS, Network, NetworkShape
+from mezzotint.networks import NETWORKS, Architecture, NetworkShape
 from mezzotint.networks.unet import UNet, UNetOptions
 from mezzotint.options import parse
 
@@ -113,14 +113,18 @@ def test_bfloat16_autocast_is_close_to_float32():
 
 
 @pytest.mark.parametrize("num_classes", [0, 3])
-def test_weights_cast_once_give_the_same_bits_as_weights_cast_at_every_call(num_classes: int):
+def test_a_lightened_network_gives_the_same_up_to_rounding(num_classes: int):
     shape, machine = NetworkShape(3, 3, 16, num_classes), Machine(torch.device("cpu"), "bfloat16", 1)
     network = _network(shape, SMALL.but(attention=(8,)))
     lightened = copy.deepcopy(network)
     machine.lighten(lightened)
     assert lightened.conv_in.weight.dtype == torch.bfloat16
-    with torch.inference_mode(), machine.autocast():
-        assert torch.equal(lightened(*_inputs(shape)), network(*_inputs(shape)))
+    assert lightened.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        exact = network(*_inputs(shape))
+        with machine.autocast():
+            light, plain = lightened(*_inputs(shape)), network(*_inputs(shape))
+    assert (light - exact).std() < 1.2 * (plain - exact).std()
 
 
 def test_float64_throughout():
@@ -135,7 +139,7 @@ def test_float64_throughout():
 def test_every_network_is_registered_with_options():
     assert NETWORKS["unet"] is UNet
     for name in NETWORKS:
-        assert issubclass(NETWORKS[name], Network)
+        assert issubclass(NETWORKS[name], Architecture)
         assert parse(NETWORKS[name].Options, {}).tree()
 
 

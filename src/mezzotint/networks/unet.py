@@ -1,6 +1,5 @@
 """The U-Net of Ho et al. 2020: residual blocks, self-attention at chosen resolutions, one embedding of the level."""
 
-from collections.abc import Iterable
 from typing import Annotated, Self
 
 import torch
@@ -14,6 +13,7 @@ from mezzotint.networks import Network, NetworkShape
 from mezzotint.networks.blocks import (
     NORM_EPS,
     Downsample,
+    GroupNorm,
     LevelEmbedding,
     ResidualBlock,
     SelfAttention,
@@ -22,6 +22,7 @@ from mezzotint.networks.blocks import (
     glorot,
     zeroed,
 )
+from mezzotint.networks.sizes import must_divide
 from mezzotint.options import Options
 
 
@@ -54,7 +55,7 @@ class UNetOptions(Options):
 
     @model_validator(mode="after")
     def _groups_divide(self) -> Self:
-        _must_divide("groups", self.groups, self.widths())
+        must_divide("groups", self.groups, self.widths())
         return self
 
     def widths(self) -> tuple[int, ...]:
@@ -84,14 +85,7 @@ class UNetOptions(Options):
             )
         if self.channels_per_head:
             attending = [width for width, size in zip(self.widths(), found, strict=True) if size in self.attention]
-            _must_divide("channels_per_head", self.channels_per_head, [*attending, self.widths()[-1]])
-
-
-def _must_divide(name: str, size: int, widths: Iterable[int]) -> None:
-    odd = next((width for width in widths if width % size), None)
-    if odd is not None:
-        divisors = ", ".join(str(n) for n in range(1, odd + 1) if odd % n == 0 and n < 2 * size)
-        raise BadInput(f"{name}={size} must divide the {odd} channels of a level, e.g. {divisors}")
+            must_divide("channels_per_head", self.channels_per_head, [*attending, self.widths()[-1]])
 
 
 class Layer(nn.Module):
@@ -169,7 +163,7 @@ class UNet(Network):
         self.down, skips = _way_down(options, attends)
         self.middle = nn.ModuleList(Layer(options, widths[-1], widths[-1], first) for first in (True, False))
         self.up = _way_up(options, attends, skips)
-        self.norm_out = nn.GroupNorm(options.groups, widths[0], eps=NORM_EPS)
+        self.norm_out = GroupNorm(options.groups, widths[0], eps=NORM_EPS)
         self.conv_out = zeroed(conv3x3(widths[0], shape.channels_out * options.patch**2))
 
     def blocks(self) -> list[nn.Module]:
