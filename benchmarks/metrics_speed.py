@@ -30,6 +30,9 @@ DIMENSION = 2048
 MOST_OF_PEERS = 10_000
 """Images with which the peers are measured, too: with more, some hold matrices that don't fit into memory."""
 
+MOST_GIB = 4
+"""Resident memory that ours must do with, the features of both sides included."""
+
 MEASURED = {"wall clock": "seconds", "processor": "processor_seconds"}
 Values = dict[str, float]
 
@@ -112,17 +115,32 @@ def row(way: str, found: Sequence[dict], peers: Sequence[Sequence[dict]]) -> dic
     }
 
 
+def check(found: dict[str, list[dict]], count: int) -> None:
+    """End with SystemExit where ours took too much memory or isn't torch-fidelity's within two images."""
+    peak = max(run["peak_gib"] for way, runs in found.items() if way.startswith("mezzotint") for run in runs)
+    if peak > MOST_GIB:
+        raise SystemExit(f"ours took {peak:.2f} GiB, more than {MOST_GIB}")
+    ours = found["mezzotint prdc"][0]["values"]
+    for name, value in found.get("torch-fidelity prc", [{"values": {}}])[0]["values"].items():
+        if abs(ours[name] - value) * count > 2:
+            raise SystemExit(f"{name} is {ours[name]} here and {value} by torch-fidelity: more than two images apart")
+
+
 def report(asked: Namespace) -> None:
     """Measure every way in turns and show the table."""
     alone = asked.count > MOST_OF_PEERS
     ways = [way for way in WAYS if way.startswith("mezzotint") or not alone]
     rounds = [{way: measured(way, asked.count) for way in ways} for _ in range(asked.rounds)]
     found = {way: [done[way] for done in rounds] for way in ways}
+    check(found, asked.count)
     peers = {"mezzotint prdc": ("torch-fidelity prc", "prdc"), "mezzotint kid": ("torch-fidelity kid",)}
     rows = [row(way, found[way], [found[p] for p in peers.get(way, ()) if p in found]) for way in ways]
     claim = f"Precision, recall, density, coverage and KID without an N x N matrix: {asked.count:,} x {DIMENSION}"
     order = "Times faster: than torch-fidelity, which finds two of the four values, and than prdc; than torch-fidelity."
-    turns = f"Medians of {asked.rounds} rounds, in each of which every way ran in its own process; the largest peak."
+    turns = (
+        f"Medians of {asked.rounds} rounds, in each of which every way ran in its own process; the largest peak, "
+        f"which for ours must be within {MOST_GIB} GiB."
+    )
     said, name = (turns, "metrics_memory") if alone else (f"{turns} {order}", "metrics_speed")
     peers_used = [] if alone else ["torch-fidelity", "prdc", "scikit-learn"]
     show(name, claim, [table(rows), said], Machine.detect("cpu"), asked.write, peers_used)

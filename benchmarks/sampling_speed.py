@@ -7,7 +7,8 @@ from pages import arguments, show, table
 from peers import diffusers_ddim, same_network
 from torch import Tensor, nn
 
-from mezzotint.diffusion.family import Diffusion, DiffusionSampling
+from mezzotint.diffusion.family import Diffusion
+from mezzotint.diffusion.generator import DiffusionSampling
 from mezzotint.generation.stream import stream
 from mezzotint.machine import Machine
 from mezzotint.options import parse

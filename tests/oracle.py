@@ -11,7 +11,7 @@ from mezzotint.diffusion.denoiser import Prediction
 
 @dataclass(frozen=True)
 class Mixture:
-    """Isotropic Gaussians in the plane; codes are [N, 2] or, for families, [N, 2, 1, 1]."""
+    """Isotropic Gaussians in the plane; codes [N, *] are any number of independent points each, [N, 2] a single one."""
 
     weights: Tensor = field(default_factory=lambda: torch.tensor([0.3, 0.7], dtype=torch.float64))
     means: Tensor = field(default_factory=lambda: torch.tensor([[-0.6, 0.2], [0.5, -0.4]], dtype=torch.float64))
@@ -19,13 +19,13 @@ class Mixture:
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """E[x0 | x0 + sigma n = x]: the posterior means of the components, weighed by their likelihoods."""
-        flat, sigma = x.flatten(1).double(), sigma.double()
-        variances = self.stds**2 + sigma[:, None] ** 2  # [N, K]
-        offsets = flat[:, None] - self.means  # [N, K, 2]
-        log_likelihood = -(offsets**2).sum(2) / (2 * variances) - variances.log()
-        share = (log_likelihood + self.weights.log()).softmax(1)
-        posterior = self.means + (self.stds**2 / variances)[:, :, None] * offsets
-        return (share[:, :, None] * posterior).sum(1).reshape(x.shape).to(x.dtype)
+        points = x.reshape(len(x), -1, 2).double()
+        variances = self.stds[:, None, None] ** 2 + sigma.double()[:, None] ** 2  # [K, N, 1]
+        offsets = points - self.means[:, None, None]  # [K, N, P, 2]
+        distance = offsets[..., 0] ** 2 + offsets[..., 1] ** 2
+        share = (self.weights.log()[:, None, None] - distance / (2 * variances) - variances.log()).softmax(0)
+        posterior = self.means[:, None, None] + (self.stds[:, None, None] ** 2 / variances)[..., None] * offsets
+        return (share[..., None] * posterior).sum(0).reshape(x.shape).to(x.dtype)
 
     def draw(self, count: int) -> Tensor:
         which = torch.multinomial(self.weights, count, replacement=True)

@@ -7,9 +7,10 @@ latent   [N, *latent_shape], standard normal: the input of every generator
 sigma    [N], standard deviation of the noise in units of codes: x = x0 + sigma n
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -22,6 +23,15 @@ class Denoiser(Protocol):
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Noisy codes [N, *], sigma [N] -> denoised codes [N, *]."""
+        ...
+
+
+@runtime_checkable
+class VarianceDenoiser(Denoiser, Protocol):
+    """A denoiser that also learnt the variance of ancestral moves (Nichol & Dhariwal 2021, eq. 15)."""
+
+    def with_variance(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return denoised codes [N, *], and v in [0, 1] [N, *]: it mixes the logs of the small and the large one."""
         ...
 
 
@@ -72,6 +82,7 @@ class Condition:
     """What a network may be told besides x and the noise level; every entry is optional.
 
     `augmentation` float32 [N, P]: what was done to each image; none and zeros mean nothing was.
+    `previous` float32 [N, C, *]: a self-conditioned denoiser's earlier estimate; it becomes channels of the input.
     """
 
     labels: Tensor | None = None
@@ -130,7 +141,22 @@ class Phase:
 class FamilyOptions(OptionGroup):
     """What every family is asked."""
 
+    encoded: ClassVar[int] = 1
+    """How many numbers an encoder is to give for each number of a code: two are a mean and a log variance."""
+
     class_conditional: bool = Field(default=False, description="whether the network is told the class")
+
+    def classes(self, num_classes: int) -> int:
+        """Return how many classes the network tells apart, of data with so many; 0 where it isn't told."""
+        return num_classes if self.class_conditional else 0
+
+    def channels_in(self, channels: int) -> int:
+        """Return how many numbers the network reads at each position, for codes of so many channels."""
+        return channels
+
+    def channels_out(self, channels: int) -> int:
+        """Return how many numbers the network is to give at each position, for codes of so many channels."""
+        return channels
 
     def measured(self, deviation: float) -> Self:
         """Return these options with what they leave to the images filled in: `deviation` is that of the codes."""
@@ -144,10 +170,24 @@ class Family(nn.Module):
     Sampling: ClassVar[type[OptionGroup]]
     architecture: ClassVar[type[nn.Module]]
     """What kind of network a recipe must name for it."""
+    draws: ClassVar[bool] = True
+    """Whether it draws from latents by itself; sheets of one that doesn't show its `preview` of held-out images."""
+    can_worsen: ClassVar[bool] = False
+    """Whether longer training may make it worse: then the best checkpoint draws, where one was monitored."""
+    compiles: ClassVar[bool] = True
+    """Whether its networks may be compiled: a compiled one can be differentiated once only."""
 
     def phases(self) -> list[Phase]:
         """Return the phases of one update, in order; one optimizer belongs to each phase's module."""
         raise NotImplementedError(f"{type(self).__name__} must say how it learns")
+
+    def averaged(self) -> nn.Module:
+        """Return the part whose parameters are averaged for drawing; the rest is shared with the average."""
+        return self
+
+    def rhythm(self) -> int:
+        """Return after how many updates the same work comes again, for timing them."""
+        return math.lcm(*(phase.every for phase in self.phases()))
 
     def generator(self, options: OptionGroup) -> Generator:
         """Return what draws images from the present weights, under this family's sampling options."""
@@ -156,6 +196,14 @@ class Family(nn.Module):
     def held_out(self, batch: Batch) -> Mapping[str, Tensor]:
         """Name what held-out images tell of the present weights, means over rows; by default every phase's loss."""
         return {f"{phase.name}/held_out_loss": phase.loss(batch).value for phase in self.phases()}
+
+    def summarise(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        """Turn what `held_out` named, averaged over all rows, into numbers for the log; by default they are those."""
+        return {name: mean.item() for name, mean in means.items()}
+
+    def preview(self, batch: Batch) -> Tensor:
+        """Return images [N, C, H, W] of what the present weights make of a batch's, where they draw none."""
+        raise NotImplementedError(f"{type(self).__name__} draws from latents: look at that")
 
     def finish(self, update: int, sums: Mapping[str, Tensor]) -> None:
         """Adapt buffers after an update; `sums` is named `<phase>/<name>`. Most families have nothing to adapt."""

@@ -62,6 +62,8 @@ def _parse_count(value: object, info: ValidationInfo) -> object:
     if math.isinf(number):
         return value  # more than a float holds: refused like any other text that is no number
     images_per_epoch = (info.context or {}).get("train_images", 1)
+    if unit == "ep" and not images_per_epoch:
+        raise ValueError("how many training images there are isn't known; give a number of images")
     return round(number * (images_per_epoch if unit == "ep" else _UNITS[unit]))
 
 
@@ -151,7 +153,7 @@ def _first_problem(error: ValidationError, model: type[Options], given: object) 
 def parse(model: type[_O], tree: object, *, where: str = "", train_images: int | None = None) -> _O:
     """Check a tree against an options class; raise `BadInput` naming the key, the value and the alternatives.
 
-    `train_images` gives `100ep` its meaning; without it such counts are only checked.
+    `train_images` gives `100ep` its meaning; without it such counts are only checked, where it is 0 they are refused.
     """
     context = {} if train_images is None else {"train_images": train_images}
     try:

@@ -56,11 +56,10 @@ def test_no_summary_is_a_first_line_cut_in_two() -> None:
 
 def test_listed_without_importing_is_what_importing_gives() -> None:
     from mezzotint.diffusion.denoiser import LEVELS, PREDICTIONS
-    from mezzotint.diffusion.schedules import SCHEDULES
     from mezzotint.diffusion.weighting import WEIGHTINGS
     from mezzotint.runs.codecs import CODECS
 
-    tables = {"schedules": SCHEDULES, "predictions": PREDICTIONS, "levels": LEVELS, "weightings": WEIGHTINGS}
+    tables = {"predictions": PREDICTIONS, "levels": LEVELS, "weightings": WEIGHTINGS}
     for kind, table in {**tables, "codecs": CODECS}.items():
         assert list(summaries(kind)) == list(table)
         first_lines = [ast.literal_eval(repr(table[name].__doc__)).strip().splitlines()[0] for name in table]

@@ -1,6 +1,7 @@
 """`mezzotint weights fetch | verify`."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ def test_verify_tells_ok_wrong_and_absent(folder: Path) -> None:
     assert wrong.exit_code == 2
     assert f"inception: wrong  {folder / 'w.pth'}  {hashlib.sha256(b'changed').hexdigest()}" in wrong.stdout
     assert wrong.stderr.count("\n") == 1
+
+
+def test_verify_as_json(folder: Path) -> None:
+    absent = {"name": "inception", "state": "absent", "path": None, "sha256": None}
+    assert json.loads(weights("verify", "inception", "--json").stdout) == absent
+    weights("fetch", "inception")
+    found = [json.loads(line) for line in weights("verify", "--json").stdout.splitlines()]
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert {"name": "inception", "state": "ok", "path": str(folder / "w.pth"), "sha256": digest} in found
+    assert len(found) > 1
 
 
 def test_a_wrong_download_and_an_unknown_name_are_bad_input(folder: Path) -> None:

@@ -143,7 +143,8 @@ def test_bedrooms_in_nested_folders(pack, tmp_path, jpegs):
 
 
 def test_bedrooms_in_the_original_lmdb(tmp_path, jpegs):
-    lmdb = pytest.importorskip("lmdb")
+    import lmdb  # pyright: ignore[reportMissingImports]
+
     for split, contents in (("train", jpegs[:3]), ("val", jpegs[3:4])):
         keys = [f"{7 * n + 1:040x}".encode() for n in range(len(contents))][::-1]
         with (

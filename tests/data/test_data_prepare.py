@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 
 from mezzotint.data import prepare as preparing
+from mezzotint.data.building import Progress
 from mezzotint.data.crops import CROPS
 from mezzotint.data.decode import Decoded, Decoder, Skipped, quiet
 from mezzotint.data.pack import Pack
-from mezzotint.data.prepare import DataOptions, Progress, ensure_pack, prepare
+from mezzotint.data.prepare import DataOptions, ensure_pack, prepare
 from mezzotint.data.sources import Item
 from mezzotint.data.writing import PackWriter
 from mezzotint.disk import home, locked
@@ -254,7 +255,7 @@ def test_wrong_options(tree):
 def test_an_abandoned_preparation_leaves_nothing(tmp_path):
     records = prepare(options(image_size=8), tmp_path / "pack")
     next(records)
-    assert (tmp_path / ".tmp-pack").is_dir()
+    assert (tmp_path / ".part-pack").is_dir()
     with pytest.raises(BadInput, match="another process is preparing it"):
         next(prepare(options(image_size=8), tmp_path / "pack"))
     records.close()  # type: ignore[attr-defined]
@@ -275,7 +276,7 @@ def test_a_killed_preparation_leaves_no_pack_and_does_not_block_the_next(tmp_pat
     child.wait()
     child.stdout.close()
     assert not (tmp_path / "pack").exists()
-    assert (tmp_path / ".tmp-pack").is_dir()
+    assert (tmp_path / ".part-pack").is_dir()
     *_, pack = prepare(options(image_size=8), tmp_path / "pack")
     assert isinstance(pack, Pack)
     assert [entry.name for entry in tmp_path.iterdir()] == ["pack"]
@@ -298,7 +299,7 @@ def test_a_second_process_waits_for_the_first():
         "print('ready', flush=True); print(ensure_pack(DataOptions(image_size=8, limit=20)).content_hash)\n"
     )
     listing = wanted.source.open(None, "train")
-    destination = home() / "packs" / preparing._name(wanted, listing)
+    destination = home() / "packs" / preparing.pack_name(wanted, listing)
     with locked(preparing._lock(destination)):
         child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None

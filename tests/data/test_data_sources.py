@@ -45,7 +45,7 @@ def test_a_missing_or_wrong_path_is_told_in_one_line(name, tmp_path):
         assert str(caught.value).startswith("data.")
         assert "\n" not in str(caught.value)
         if card and path is None:
-            assert card.originals[0].url in str(caught.value)
+            assert [*(original.url for original in card.originals), *card.pages][0] in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if SOURCES[name].card])

@@ -12,7 +12,6 @@ from mezzotint.diffusion.denoiser import (
     LEVELS,
     PREDICTIONS,
     X0,
-    Clipped,
     LogSigma,
     Noise,
     Preconditioned,
@@ -21,8 +20,11 @@ from mezzotint.diffusion.denoiser import (
     Timestep,
     V,
 )
-from mezzotint.diffusion.schedules import SCHEDULES, Karras, Linear
+from mezzotint.diffusion.schedules import SCHEDULES
+from mezzotint.diffusion.schedules.karras import Karras
+from mezzotint.diffusion.schedules.linear import Linear
 from mezzotint.diffusion.weighting import P2, WEIGHTINGS, EDMWeighting, MinSnr, Output, Snr, TruncatedSnr, Uniform
+from mezzotint.diffusion.wrapping import Clipped, wrapped
 from mezzotint.errors import BadInput
 from mezzotint.options import parse
 from mezzotint.runs.codecs import Identity
@@ -65,6 +67,7 @@ def test_targets_are_what_their_names_say() -> None:
     expected = {
         "x0": x0,
         "noise": n,
+        "ve-noise": n,
         "v": alpha * n - (1 - alpha**2).sqrt() * x0,
         "flow": n - x0,
     }
@@ -74,12 +77,13 @@ def test_targets_are_what_their_names_say() -> None:
 
 @predictions
 def test_inputs_and_targets_have_unit_variance_for_unit_data(prediction: Prediction) -> None:
-    """What c_in is for: E[(c_in x)^2] = 1, on the flow's path (1 - t)^2 + t^2; EDM's target too."""
+    """What c_in is for: E[(c_in x)^2] = 1, on the flow's path (1 - t)^2 + t^2, unscaled 1 + sigma^2; EDM's target too."""
     data = (prediction.sigma_data or 0.0) if isinstance(prediction, EDM) else 1.0
     t = SIGMA / (1 + SIGMA)
-    expected = (1 - t) ** 2 + t**2 if prediction == PREDICTIONS["flow"]() else torch.ones_like(SIGMA)
+    otherwise = {PREDICTIONS["flow"](): (1 - t) ** 2 + t**2, PREDICTIONS["ve-noise"](): 1 + SIGMA**2}
+    expected = otherwise.get(prediction, torch.ones_like(SIGMA))
     variance = prediction.c_in(SIGMA) ** 2 * (data**2 + SIGMA**2)
-    torch.testing.assert_close(variance, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(variance, expected, atol=1e-12, rtol=1e-12)
     if isinstance(prediction, EDM):
         one, zero = torch.ones(71, 1, dtype=torch.float64), torch.zeros(71, 1, dtype=torch.float64)
         of_x0, of_n = prediction.target(one * data, zero, SIGMA), prediction.target(zero, one, SIGMA)
@@ -155,7 +159,7 @@ def test_the_network_sees_float32_and_the_caller_its_own_dtype(name: str) -> Non
 
 
 def test_clipping() -> None:
-    clipped = Clipped(lambda x, sigma: 3 * x, Identity())
+    clipped = wrapped(lambda x, sigma: 3 * x, Clipped(Identity()))
     out = clipped(torch.tensor([[-1.0, 0.1, 1.0]]), torch.ones(1))
     torch.testing.assert_close(out, torch.tensor([[-1.0, 0.3, 1.0]]))
 

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from mezzotint.contracts import Batch, Condition, Generator, Noise
 from mezzotint.diffusion.denoiser import PREDICTIONS, per_row
-from mezzotint.diffusion.family import Diffusion, DiffusionOptions, DiffusionSampling
-from mezzotint.diffusion.schedules import Karras, LogNormal
+from mezzotint.diffusion.family import Diffusion, DiffusionOptions
+from mezzotint.diffusion.generator import DiffusionSampling
+from mezzotint.diffusion.schedules.karras import Karras
+from mezzotint.diffusion.schedules.log_normal import LogNormal
 from mezzotint.errors import BadInput
 from mezzotint.options import parse
 from mezzotint.samplers import SAMPLERS
@@ -72,7 +74,8 @@ def test_the_default_loss_is_plain_mse_on_the_raw_output(name: str) -> None:
     loss = chosen.loss(data)
     target = chosen.options.prediction.target(data.images, n, sigma)
     torch.testing.assert_close(loss.value, ((network.raw - target) ** 2).mean())
-    assert loss.parts.keys() == {"mse"}
+    assert loss.parts.keys() == {"mse", "raw_mse"}
+    torch.testing.assert_close(loss.parts["raw_mse"], loss.value)
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)
@@ -96,7 +99,9 @@ def test_other_norms_measure_the_raw_output(norm: str, function: nn.Module) -> N
     chosen = family(network, prediction="noise", norm=norm)
     _, n = draws(chosen, data.images, seed=5)
     torch.manual_seed(5)
-    torch.testing.assert_close(chosen.loss(data).value, function(network.raw, n))
+    loss = chosen.loss(data)
+    torch.testing.assert_close(loss.value, function(network.raw, n))
+    torch.testing.assert_close(loss.parts[f"raw_{norm}"], loss.value)
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)

@@ -9,22 +9,24 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mezzotint.diffusion.schedules import (
-    SCHEDULES,
-    SIGMA_LIMIT,
-    Cosine,
-    Flow,
-    Karras,
-    Linear,
-    LogNormal,
-    Ranged,
-    Schedule,
-)
+from mezzotint.diffusion.schedules import SCHEDULES, SIGMA_LIMIT, Schedule, Timed
+from mezzotint.diffusion.schedules.chen_cosine import ChenCosine
+from mezzotint.diffusion.schedules.cosine import Cosine
+from mezzotint.diffusion.schedules.flow import Flow
+from mezzotint.diffusion.schedules.karras import Karras
+from mezzotint.diffusion.schedules.linear import Linear
+from mezzotint.diffusion.schedules.log_normal import LogNormal
+from mezzotint.diffusion.schedules.polynomial import Polynomial
+from mezzotint.diffusion.schedules.rates import LinearRate
+from mezzotint.diffusion.schedules.shifted import Shifted
+from mezzotint.diffusion.schedules.sigmoid import Sigmoid
+from mezzotint.diffusion.schedules.sub_vp import SubVP
+from mezzotint.diffusion.schedules.tables import Tabled
+from mezzotint.diffusion.schedules.ve import VE
+from mezzotint.diffusion.schedules.vp import VP
 from mezzotint.errors import BadInput
 from mezzotint.options import parse
 from mezzotint.registry import table_summaries
-from mezzotint.samplers import SAMPLERS, integrate
-from mezzotint.seeds import AmbientNoise
 from oracle import Mixture
 
 EVERY: list[Schedule] = [
@@ -34,6 +36,16 @@ EVERY: list[Schedule] = [
     LogNormal(sigma_max=SIGMA_LIMIT),
     Karras(sigma_min=0.01, sigma_max=50, rho=3),
     Linear(timesteps=2),
+    Linear(zero_terminal_snr=True),
+    Polynomial(shape="cool-off", tau=2, zero_terminal_snr=True, timesteps=100),
+    ChenCosine(start=0.2),
+    ChenCosine(start=0.1, end=0.6, tau=2),
+    Sigmoid(tau=1.1),
+    Sigmoid(start=0, end=3, tau=0.3),
+    VP(beta_min=1, beta_max=1, sigma_min=0.01),
+    VE(sigma_min=1e-3, sigma_max=SIGMA_LIMIT),
+    Shifted(by=0.25, schedule=Linear()),
+    Shifted(by=4, schedule=Shifted(by=0.5, schedule=LogNormal())),
 ]
 schedules = pytest.mark.parametrize("schedule", EVERY, ids=repr)
 
@@ -138,7 +150,7 @@ def test_processes_divided_by_alpha_have_the_same_marginals() -> None:
     sigma = ((1 - bar_linear) / bar_linear) ** 0.5
     at = torch.tensor([sigma], dtype=torch.float64)
 
-    def t_of(schedule: Ranged, inverse_end: tuple[float, float]) -> float:  # u back to the paper's own time
+    def t_of(schedule: Timed, inverse_end: tuple[float, float]) -> float:  # u back to the paper's own time
         high, low = inverse_end
         return high + float(schedule.u(at)) * (low - high)
 
@@ -181,16 +193,147 @@ def test_within_fills_only_the_ends_left_unset() -> None:
         Karras(sigma_min=500).within(Karras())
 
 
+# --- Each as its paper defines it ----------------------------------------------------------------------------------
+
+TIMES = torch.linspace(0.01, 0.99, 41, dtype=torch.float64)
+
+
+def at_times(schedule: Timed) -> torch.Tensor:
+    """Sigma at the paper's own t, u being regular in t between those of sigma_max and sigma_min."""
+    probe = schedule.but(sigma_min=1e-6, sigma_max=SIGMA_LIMIT)
+    first, last = (own_time(probe, end) for end in (SIGMA_LIMIT, 1e-6))
+    return probe.sigma((first - TIMES) / (first - last))
+
+
+def own_time(schedule: Timed, sigma: float) -> torch.Tensor:
+    found = schedule.time(torch.tensor(sigma, dtype=torch.float64))
+    if isinstance(schedule, ChenCosine):  # an angle gone
+        return found / (pi / 2 * (schedule.end - schedule.start))
+    return found + 1 if isinstance(schedule, Sigmoid) else found
+
+
+@pytest.mark.parametrize(("start", "end", "tau"), [(0, 1, 1), (0.2, 1, 1), (0.1, 0.7, 2), (0, 1, 0.5)])
+def test_chen_cosine_is_the_papers_gamma(start: float, end: float, tau: float) -> None:
+    at = (torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64), TIMES)
+    v = [(pi / 2 * (start + t * (end - start))).cos() ** (2 * tau) for t in at]
+    gamma = ((v[1] - v[2]) / (v[1] - v[0])).clamp_min(1e-9)
+    ours = at_times(ChenCosine(start=start, end=end, tau=tau))
+    torch.testing.assert_close(ours, ((1 - gamma) / gamma).sqrt(), atol=0, rtol=2e-5)
+
+
+@pytest.mark.parametrize(("start", "end", "tau"), [(-3, 3, 0.9), (-3, 3, 1.1), (0, 3, 0.3)])
+def test_sigmoid_is_the_papers_gamma(start: float, end: float, tau: float) -> None:
+    at = (torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64), TIMES)
+    v = [((start + t * (end - start)) / tau).sigmoid() for t in at]
+    gamma = ((v[1] - v[2]) / (v[1] - v[0])).clamp_min(1e-9)
+    ours = at_times(Sigmoid(start=start, end=end, tau=tau))
+    torch.testing.assert_close(ours, ((1 - gamma) / gamma).sqrt(), atol=0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", [VP(), SubVP(), VP(beta_min=1, beta_max=5)], ids=repr)
+def test_rates_are_integrated(schedule: LinearRate) -> None:
+    """alpha = exp(-1/2 integral of beta), the integral taken numerically; sigma as each process defines it."""
+    s = torch.linspace(0, 1, 200_001, dtype=torch.float64)
+    beta = schedule.beta_min + s * (schedule.beta_max - schedule.beta_min)
+    area = torch.cumulative_trapezoid(beta, s)[(TIMES * 200_000).round().long() - 1]
+    alpha = (-area / 2).exp()
+    expected = (1 - alpha**2) / alpha if isinstance(schedule, SubVP) else (1 - alpha**2).sqrt() / alpha
+    torch.testing.assert_close(schedule.at(TIMES), expected, atol=0, rtol=1e-8)
+    torch.testing.assert_close(schedule.alpha(expected), alpha, atol=1e-12, rtol=1e-9)
+    assert schedule.start_scale(float(expected[-1])) == pytest.approx(float(1 / alpha[-1]))
+    assert schedule.bounds()[1] == pytest.approx(float(schedule.at(torch.ones(()))), rel=1e-6)
+
+
+def test_ve_is_geometric() -> None:
+    grid = VE().grid(11)[:-1]
+    torch.testing.assert_close(grid[1:] / grid[:-1], torch.full((10,), 5000**-0.1, dtype=torch.float64))
+    assert float(VE().alpha(grid)[0]) == 1
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (-0.8, 1.2), (0.5, 0.6)])
+def test_flows_logit_normal_time_is_log_normal_sigma(mean: float, std: float) -> None:
+    """Esser et al. 2024, eq. 19: the density of t = sigma / (1 + sigma) under `log-normal`, range cut far outside."""
+    schedule = LogNormal(mean=mean, std=std, sigma_min=1e-4, sigma_max=SIGMA_LIMIT)
+    t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64, requires_grad=True)
+    drawn_above = schedule.u(t / (1 - t))  # probability of a larger t
+    (density,) = torch.autograd.grad(-drawn_above.sum(), t)
+    logit, t = (t / (1 - t)).log().detach(), t.detach()
+    expected = (-((logit - mean) ** 2) / (2 * std**2)).exp() / (std * (2 * pi) ** 0.5 * t * (1 - t))
+    torch.testing.assert_close(density, expected, atol=1e-7, rtol=1e-6)
+
+
+# --- Tables --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", ["warm-up", "cool-off"])
+@pytest.mark.parametrize("tau", [0.5, 1, 3])
+def test_a_long_polynomial_table_is_the_integral_of_beta(shape: Literal["warm-up", "cool-off"], tau: float) -> None:
+    steps, k, low, high = 10_000, 2 * tau, 1e-5, 2e-3
+    schedule = Polynomial(shape=shape, tau=tau, timesteps=steps, beta_min=low, beta_max=high)
+    t = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    power = t ** (k + 1) / (k + 1) if shape == "warm-up" else t - (1 - (1 - t) ** (k + 1)) / (k + 1)
+    sigma = torch.expm1(steps * (low * t + (high - low) * power)).sqrt()
+    torch.testing.assert_close(schedule.grid(steps)[:-1].flip(0)[100:], sigma[100:], atol=0, rtol=0.03)
+    torch.testing.assert_close(schedule.grid(steps)[:-1].flip(0)[-1000:], sigma[-1000:], atol=0, rtol=0.01)
+
+
+def test_polynomials_of_first_degree_are_linear() -> None:
+    for shape in ("warm-up", "cool-off"):
+        polynomial = parse(Polynomial, {"shape": shape, "tau": 0.5})
+        torch.testing.assert_close(polynomial.grid(1000), Linear().grid(1000), atol=0, rtol=1e-9)
+
+
+def test_warm_up_begins_slower_and_cool_off_ends_slower() -> None:
+    u = torch.tensor([0.9, 0.5], dtype=torch.float64)
+    slow, line, fast = (schedule.sigma(u) for schedule in (Polynomial(), Linear(), Polynomial(shape="cool-off")))
+    assert bool((slow < line).all() and (line < fast).all())
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Linear(timesteps=100, beta_end=0.2)], ids=repr)
+def test_zero_terminal_snr_agrees_with_diffusers(schedule: Linear) -> None:
+    """Lin et al. 2024, Algorithm 1, in diffusers' float32; the last entry, infinite, is cut."""
+    theirs = DDPMScheduler(
+        num_train_timesteps=schedule.timesteps, beta_end=schedule.beta_end, rescale_betas_zero_snr=True
+    )
+    bar = theirs.alphas_cumprod.double()
+    ours = schedule.but(zero_terminal_snr=True).grid(schedule.timesteps)[:-1].flip(0)
+    torch.testing.assert_close(ours[:-1], ((1 - bar) / bar).sqrt()[:-1], atol=0, rtol=2e-3)
+    assert float(ours[-1]) == pytest.approx(SIGMA_LIMIT)
+    assert float(ours[0]) == pytest.approx(schedule.bounds()[0])
+    assert issubclass(Linear, Tabled)
+
+
+# --- Shift ---------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_moments_for_each_sampler_and_schedule(name: str, sampler: str) -> None:
-    torch.manual_seed(0)
-    schedule, mixture, chosen = SCHEDULES[name](), Mixture(), SAMPLERS[sampler]()
-    grid = schedule.within(Karras(sigma_min=0.005, sigma_max=20)).grid(250)
-    start = torch.randn(8_000, 2, dtype=torch.float64) * schedule.start_scale(float(grid[0]))
-    x = list(integrate(mixture, start, grid, chosen, AmbientNoise()))[-1].x
-    torch.testing.assert_close(x.mean(0), mixture.mean, atol=0.025, rtol=0)
-    torch.testing.assert_close(x.T.cov(), mixture.covariance, atol=0.02, rtol=0)
+@pytest.mark.parametrize("by", [0.5, 3.0])
+def test_any_schedule_can_be_shifted(name: str, by: float) -> None:
+    inner = SCHEDULES[name]()
+    shifted = Shifted(by=by, schedule=inner)
+    u = torch.linspace(0, 1, 9, dtype=torch.float64)
+    log_snr, before = (-2 * schedule.sigma(u).log() for schedule in (shifted, inner))
+    torch.testing.assert_close(log_snr, before - 2 * torch.tensor(by, dtype=torch.float64).log())
+    torch.testing.assert_close(shifted.grid(7), by * inner.grid(7), atol=0, rtol=1e-12)
+    assert shifted.last_timestep() == inner.last_timestep()
+    assert shifted.start_scale(2.0) == inner.start_scale(2.0)
+    assert parse(Shifted, shifted.tree()) == shifted
+
+
+def test_a_shifted_flow_is_equation_23() -> None:
+    """Esser et al. 2024: t_m = s t_n / (1 + (s - 1) t_n) with s = sqrt(m / n)."""
+    shifted, t = Shifted(by=3, schedule=Flow()), Flow().sigma(TIMES)
+    t = t / (1 + t)
+    moved = shifted.sigma(TIMES)
+    torch.testing.assert_close(moved / (1 + moved), 3 * t / (1 + 2 * t))
+    torch.testing.assert_close(shifted.alpha(moved), 1 - 3 * t / (1 + 2 * t))
+
+
+def test_a_shifted_schedule_keeps_to_the_trained_range() -> None:
+    assert Shifted(by=4, schedule=Karras()).within(Karras(sigma_max=50)).bounds() == pytest.approx((0.002, 50))
+    assert Shifted(by=4, schedule=Linear()).within(Karras()).bounds() == pytest.approx(
+        Shifted(by=4, schedule=Linear()).bounds()
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,11 +344,25 @@ def test_moments_for_each_sampler_and_schedule(name: str, sampler: str) -> None:
         (Cosine, {"sigma_max": 30_000}, "sigma_max"),
         (LogNormal, {"sigma_min": 0}, "sigma_min"),
         (LogNormal, {"std": 0}, "std"),
-        (Linear, {"timesteps": 10_000, "beta_end": 0.5}, "beta_end: sigma_max would be over"),
+        (Linear, {"timesteps": 10_000, "beta_end": 0.5}, "timesteps: sigma_max would be over"),
         (Linear, {"timesteps": 1}, "timesteps"),
         (Linear, {"spacing": "log"}, "spacing"),
         (Karras, {"rho": 0}, "rho"),
         (Karras, {"offset": 0.1}, "offset: unknown key"),
+        (ChenCosine, {"start": 0.5, "end": 0.5}, "start: must be below end"),
+        (ChenCosine, {"end": 1.5}, "end"),
+        (Sigmoid, {"start": 3, "end": -3}, "start: must be below end"),
+        (Sigmoid, {"tau": 0}, "tau"),
+        (Polynomial, {"shape": "cold"}, "shape"),
+        (Polynomial, {"beta_min": 0.03, "timesteps": 100}, "beta_min: must not be over beta_max"),
+        (Linear, {"timesteps": 10_000, "zero_terminal_snr": True, "beta_end": 0.9}, "timesteps: neighbouring entries"),
+        (VP, {"beta_min": 30}, "beta_min: must not be over beta_max"),
+        (VP, {"beta_max": 90}, "beta_max: sigma_max would be over"),
+        (SubVP, {"beta_max": 90}, "beta_max: sigma_max would be over"),
+        (VE, {"rho": 7}, "rho: unknown key"),
+        (Shifted, {"by": 0}, "by"),
+        (Shifted, {"by": 50}, "by: sigma_max would be 25000"),
+        (Shifted, {"schedule": "cosin"}, "schedule: unknown schedule 'cosin': did you mean cosine"),
     ],
 )
 def test_bad_options_are_refused(part: type[Schedule], tree: dict[str, object], match: str) -> None:
@@ -226,9 +383,15 @@ def test_a_range_wrong_by_its_defaults_is_refused_when_asked() -> None:
 
 @pytest.mark.parametrize(
     ("module", "variable"),
-    [("schedules", "SCHEDULES"), ("denoiser", "PREDICTIONS"), ("denoiser", "LEVELS"), ("weighting", "WEIGHTINGS")],
+    [("denoiser", "PREDICTIONS"), ("denoiser", "LEVELS"), ("weighting", "WEIGHTINGS")],
 )
 def test_tables_can_be_listed_without_importing(module: str, variable: str) -> None:
     summaries = table_summaries(f"mezzotint.diffusion.{module}", variable)
     assert len(summaries) >= 3
     assert all(summaries.values())
+
+
+def test_schedules_are_found_by_their_files() -> None:
+    issued = {"linear", "cosine", "chen-cosine", "sigmoid", "polynomial", "ve", "vp", "sub-vp", "karras", "log-normal"}
+    assert set(SCHEDULES) == issued | {"flow", "shifted"}
+    assert all(SCHEDULES.summaries().values())

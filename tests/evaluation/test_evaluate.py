@@ -9,10 +9,12 @@ from mezzotint.evaluation.evaluate import evaluate
 from mezzotint.evaluation.extractors import Extractor, Features
 from mezzotint.evaluation.extractors.squeezenet import SqueezeNet
 from mezzotint.evaluation.identity import ImageSet, Keys, digests, fingerprint
+from mezzotint.evaluation.images import DrawnPictures
 from mezzotint.evaluation.metrics.frechet import frechet_distance
 from mezzotint.evaluation.passes import Progress, accumulate, reference_features
 from mezzotint.evaluation.score import Floor, Score
 from mezzotint.evaluation.statistics import Moments
+from mezzotint.machine import Machine
 
 CPU = torch.device("cpu")
 
@@ -245,6 +247,35 @@ def test_other_protocols_are_offered_for_distances_only(means):
     distance, *others = scores(batches(images(1, 40)), batches(images(2, 100)), protocols)
     assert "would be unbiased" in str(distance.warning)
     assert not any("would be unbiased" in str(other.warning) for other in others)
+
+
+def test_a_reference_that_breaks_off_is_refused_and_not_remembered(means, tmp_path):
+    reference = [*batches(images(2, 50)), (images(3, 10, size=9), None)]
+    with pytest.raises(BadInput, match="reference: all images must have one size"):
+        scores(batches(images(1, 30)), reference, ["fd-squeezenet-30"])
+    assert not (tmp_path / "home" / "features").exists()
+
+
+class Seeded:
+    """A generator that is only its latents."""
+
+    latent_shape: tuple[int, ...] = (3, 8, 8)
+    num_classes: int = 0
+
+    def decode(self, latent, labels, noise):
+        return latent.clamp(-1, 1)
+
+
+def test_a_generator_in_memory_is_scored_without_files_of_its_pictures(means, tmp_path):
+    machine = Machine(CPU, "float32", 1)
+    drawn = DrawnPictures(Seeded(), machine, 30, 7)
+    (score,) = scores(drawn, batches(images(2, 50)), ["fd-squeezenet-30"])
+    pixels = torch.cat([part for part, _ in drawn])
+    (again,) = scores(batches(pixels), batches(images(2, 50)), ["fd-squeezenet-30"])
+    assert value(score) == pytest.approx(value(again), rel=1e-9)
+    assert (score.generated_format, score.count) == ("drawn", 30)
+    kept = [file.name for file in (tmp_path / "home").rglob("*") if file.is_file() and not file.name.startswith(".")]
+    assert all(name.startswith(("squeezenet-", "moments-", "floor-")) for name in kept), kept
 
 
 def test_features_that_are_not_finite_are_refused_and_not_remembered(means, monkeypatch, tmp_path):

@@ -73,6 +73,26 @@ def test_sets_that_are_one_point_are_all_ties():
     assert sum(int((squared <= 0).sum()) for _, _, squared in pairs) == 110 * 110
 
 
+def test_of_the_features_no_second_copy_is_held():
+    x = draw(400, 1, dimension=64)
+    dtype = neighbours._rough_type()
+    rows = neighbours._Rows.around(x.mean(0), x, dtype)
+    beside = [held for kind in (rows, rows.sharp()) for held in kind if isinstance(held, torch.Tensor)]
+    assert rows.given.data_ptr() == rows.sharp().given.data_ptr() == x.data_ptr()
+    own = {held.data_ptr(): held.nbytes for held in beside if held.data_ptr() != x.data_ptr()}
+    assert sum(own.values()) < 1.1 * len(x) * 64 * torch.empty(0, dtype=dtype).element_size()
+
+
+def test_more_rows_than_a_tile_searched_again_are_searched_in_parts(monkeypatch):
+    widest, search = [], neighbours._search
+    monkeypatch.setattr(neighbours, "_search", lambda *given: widest.append(len(given[0].given)) or search(*given))
+    x = torch.cat([draw(160, 1) * 0.05 + 5, draw(40, 2)])  # bfloat16 tells nothing within the cluster
+    expected = torch.cdist(x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist").topk(4, largest=False)
+    torch.testing.assert_close(nearest(x, x, 4).distances, expected.values, rtol=1e-5, atol=1e-9)
+    assert max(widest[1:]) <= neighbours.TILE
+    assert (sum(widest[1:]) > 100) == (neighbours._rough_type() == torch.bfloat16)
+
+
 def test_products():
     torch.testing.assert_close(products(draw(9, 1), draw(5, 2)), draw(9, 1) @ draw(5, 2).T)
 

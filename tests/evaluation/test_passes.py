@@ -8,7 +8,7 @@ from mezzotint.errors import BadInput
 from mezzotint.evaluation.evaluate import evaluate
 from mezzotint.evaluation.extractors import Extractor, Features
 from mezzotint.evaluation.extractors.squeezenet import SqueezeNet
-from mezzotint.evaluation.given import Statistics
+from mezzotint.evaluation.given import Statistics, holds_statistics
 from mezzotint.evaluation.identity import ImageSet
 from mezzotint.evaluation.images import PixelArray
 from mezzotint.evaluation.passes import Seen, accumulate, merge, read, reference_features
@@ -223,6 +223,17 @@ def test_wrong_statistics(tmp_path, arrays, message):
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(BadInput, match=message):
         Statistics.open(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 300])
+def test_truncated_statistics(tmp_path, keep):
+    path = tmp_path / "x.npz"
+    np.savez(path, mu=np.zeros(30), sigma=np.eye(30))
+    path.write_bytes(path.read_bytes()[:keep])
+    for opened in (Statistics.open, holds_statistics):
+        with pytest.raises(BadInput, match=r"x\.npz: not a readable \.npz") as told:
+            opened(path)
+        assert "\n" not in str(told.value)
 
 
 def test_too_few_images_are_told_before_the_reference_is_read(extractor):

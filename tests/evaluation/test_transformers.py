@@ -1,5 +1,6 @@
 """The `dinov2` and `clip` extractors against timm and open-clip, with seeded random weights."""
 
+import functools
 import io
 import json
 import re
@@ -145,6 +146,23 @@ def test_clip_is_open_clips(tiny, pictures, tmp_path):
     assert features.shape == (4, 24) == (4, found.dimension)
     assert expected.std(0).min() > 1e-3
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_clip_takes_other_weights_colours(tiny, pictures, tmp_path):
+    model, preprocess = tiny
+    pixels, images = pictures
+    options = given(model.state_dict(), tmp_path / "w.safetensors")
+    plain = Clip(model="mezzotint-tiny", **options).load(None, CPU)
+    half = Clip(model="mezzotint-tiny", normalisation="half", **options).load(None, CPU)
+    *resized, normalise = preprocess.transforms
+    normalise = type(normalise)(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    squares = [functools.reduce(lambda image, change: change(image), resized, image) for image in images]
+    with torch.inference_mode():
+        expected = model.encode_image(torch.stack([normalise(square) for square in squares]), normalize=True)
+    found = half.features(pixels).features
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert (found - plain.features(pixels).features).abs().max() > 1e-3
+    assert half.hash != plain.hash
 
 
 def nested(state):

@@ -77,7 +77,8 @@ def test_group_norm_by_sums_equals_torchs(dtype: torch.dtype, side: int):
     torch.manual_seed(side)
     norm = GroupNorm(4, 8, eps=1e-6).to(dtype)
     with torch.no_grad():
-        norm.weight.normal_(), norm.bias.normal_()
+        norm.weight.normal_()
+        norm.bias.normal_()
         x = (3 + 2 * torch.randn(5, 8, side, side)).to(dtype)
         last = x.to(memory_format=torch.channels_last)
         found, wanted = norm(last), norm(x.double() if dtype == torch.float64 else x)

@@ -102,7 +102,7 @@ def test_the_first_updates_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> No
                 yield
 
     monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    learner = SimpleNamespace(options=OPEN)
+    learner = SimpleNamespace(options=OPEN, family=SimpleNamespace(rhythm=lambda: 1))
     per_image, beginning = budget._seconds_of_updates(Slow(), learner, 500)  # pyright: ignore[reportArgumentType]
     assert per_image == pytest.approx(0.01)
     assert beginning == pytest.approx(10.0)

@@ -58,6 +58,23 @@ def test_runs_are_ranked_with_what_they_cost(runs: tuple[Run, Run]) -> None:
     assert 0.5 <= (group.surely_best or 0) <= 1
 
 
+def test_checkpoints_of_one_run_are_compared(runs: tuple[Run, Run]) -> None:
+    place = runs[0].folder.path
+    steps = sorted(int(entry.name) for entry in runs[0].folder.checkpoints.iterdir() if entry.name.isdecimal())
+    dated = [Path(f"{place}@{steps[0]}"), Path(f"{place}@last")]
+    entries = [record for record in compare(contenders(dated, "digits:test")) if isinstance(record, Entry)]
+    assert [(entry.name, entry.images_seen) for entry in entries] == [
+        (f"long@{steps[0]}", steps[0]),
+        ("long@last", steps[-1]),
+    ]
+    assert len(steps) > 1
+    assert entries[0].score.values != entries[1].score.values
+    with pytest.raises(BadInput, match="no 7 checkpoint"):
+        contenders([Path(f"{place}@7"), place], "digits:test", [PROTOCOL])
+    with pytest.raises(BadInput, match="no such run"):
+        contenders([Path(f"{place}er@320"), place], "digits:test", [PROTOCOL])
+
+
 def test_known_scores_are_not_computed_again(runs: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch) -> None:
     places = [run.folder.path for run in runs]
     first = _entries(places)

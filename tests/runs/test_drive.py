@@ -82,7 +82,7 @@ def test_sheets_show_the_same_seeds_for_raw_and_averaged_weights(whole: tuple[Ru
     assert raw.shape == averaged.shape
     assert not raw.equal(averaged)
     learner, _ = drive.resume(run)
-    again = draw_sheet(learner.ema.family, run.recipe, run.machine, 4)
+    again = draw_sheet(learner.ema.family, run.recipe, run.machine, 4, run.loader())
     assert again.equal(averaged)
     assert records[-2].kind == "checkpoint"
 

@@ -75,13 +75,15 @@ def test_the_cadence_is_decided_once_and_kept(tmp_path: Path) -> None:
     watching = Monitor.of(run, loader, Clock())
     found = [watching.watch(4.0, learner) for _ in range(20)]
     (decided,) = [one for one in found if one is not None]
-    # 1000 updates of 4 s; a score costs a second per 16 pictures and one for the metric, preparing 1, trying 2.
-    assert decided["every_images"] == cadence(32_000, 4 / 32, 3, 3, 0.05) == 493
-    assert watching.due(512, last=False)
-    assert not watching.due(480, last=False)
+    # 1000 updates of 4 s; a score costs a second to be ready, one per 16 pictures, one for the metric; preparing 1,
+    # trying 3.
+    assert decided["every_images"] == cadence(32_000, 4 / 32, 4, 4, 0.05)
+    assert decided["every_images"] == 654
+    assert watching.due(672, last=False)
+    assert not watching.due(640, last=False)
     assert watching.due(32_000, last=True)
     again = Monitor.of(open_run(run.folder), loader)
-    assert (again.protocol, again.every_images) == ("fd-classifier-32", 493)
+    assert (again.protocol, again.every_images) == ("fd-classifier-32", decided["every_images"])
     assert again.watch(4.0, learner) is None
 
 

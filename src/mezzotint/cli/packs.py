@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from mezzotint.data.overlap import overlap
 from mezzotint.data.pack import Pack, PackInfo
+from mezzotint.errors import RunFailed
 
 _NAMES_SHOWN = 20
 _COLOURS = {1: "grayscale", 3: "colour"}
@@ -31,6 +33,19 @@ def _equal(duplicates: tuple[tuple[int, ...], ...] | None) -> str:
 
 def _skipped_names(info: PackInfo) -> list[str]:
     return [f"  {skipped.name}: {skipped.reason}" for skipped in info.skipped_names]
+
+
+def shared(pack: Pack, other: Pack) -> str:
+    """Say that two packs share no picture; `RunFailed` with counts and places where they do."""
+    found = overlap(pack, other)
+    if found:
+        places = ", ".join(map(str, found.ours[:_NAMES_SHOWN].tolist()))
+        more = ", ..." if len(found.ours) > _NAMES_SHOWN else ""
+        raise RunFailed(
+            f"{pack.path}: {len(found.ours):,} of its {len(pack):,} pictures are {len(found.theirs):,} of the "
+            f"{len(other):,} of {other.path} (places {places}{more})"
+        )
+    return f"{pack.path}: shares no picture with the {len(other):,} of {other.path}"
 
 
 def describe(pack: Pack) -> str:

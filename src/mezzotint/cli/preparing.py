@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mezzotint.cli.progress import Progress
+from mezzotint.cli.training import preparation_shown
 from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions, ensure_pack, prepare
-from mezzotint.data.prepare import Progress as Prepared
 from mezzotint.data.sources import SOURCES
 from mezzotint.errors import BadInput, nearest
 from mezzotint.options import Tree, override, parse, read_yaml
@@ -19,19 +18,15 @@ def data_options(target: str, assignments: Sequence[str]) -> DataOptions:
     return parse(DataOptions, override(_start(target), plain), where="data:")
 
 
-def prepared(options: DataOptions, destination: Path | None, progress: Progress) -> Pack:
+def prepared(options: DataOptions, destination: Path | None) -> Pack:
     """Prepare a pack, at `destination` or in the cache (where it may be already), showing how far it is."""
-
-    def show(state: Prepared) -> None:
-        skipped = f"{state.skipped:,} skipped" if state.skipped else ""
-        progress.update(state.done, skipped, total=state.total)
-
-    if destination is None:
-        return ensure_pack(options, show)
-    for record in prepare(options, destination):
-        if isinstance(record, Pack):
-            return record
-        show(record)
+    with preparation_shown() as show:
+        if destination is None:
+            return ensure_pack(options, show)
+        for record in prepare(options, destination):
+            if isinstance(record, Pack):
+                return record
+            show(record)
     raise AssertionError("prepare ends with a pack")
 
 

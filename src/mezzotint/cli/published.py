@@ -52,6 +52,12 @@ class Check:
         """One line for people."""
         return f"{self.name}: {self.state}" + (f"  {self.path}  {self.sha256}" if self.path else "")
 
+    @property
+    def tree(self) -> dict[str, str | None]:
+        """One JSON object for scripts; null where there is no file."""
+        path = self.path and str(self.path)
+        return {"name": self.name, "state": self.state, "path": path, "sha256": self.sha256 or None}
+
 
 def checks(known: Mapping[str, tuple[Published, ...]]) -> Iterator[Check]:
     """Hash every file that is here, one after another."""

@@ -1,6 +1,7 @@
 """What a person sees of a training: a bar or plain lines, and where things are at the end."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,23 +10,32 @@ from mezzotint.cli.duration import spoken
 from mezzotint.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from mezzotint.data.prepare import Progress as Prepared
+    from mezzotint.data.building import Progress as Prepared
     from mezzotint.runs.drive import Record
     from mezzotint.runs.run import Run
 
 
-def show_preparation() -> "Callable[[Prepared], None]":
-    """Return what shows a pack being prepared: a bar that comes with the first pictures and goes with the last."""
-    bar: list[Progress] = []
+@contextmanager
+def preparation_shown() -> "Iterator[Callable[[Prepared], None]]":
+    """Give what shows files being fetched and a pack prepared: a bar for each, ended when it is done or has failed."""
+    bars: dict[str, Progress] = {}  # one at most: a terminal shows one at a time
+
+    def end() -> None:
+        while bars:
+            bars.popitem()[1].close()
 
     def show(state: "Prepared") -> None:
-        if not bar:
-            bar.append(Progress("prepare", state.total))
-        bar[0].update(state.done, f"{state.skipped:,} skipped" if state.skipped else "")
+        if state.what not in bars:
+            end()
+            bars[state.what] = Progress(state.what, state.total, unit=state.unit)
+        bars[state.what].update(state.done, f"{state.skipped:,} skipped" if state.skipped else "", total=state.total)
         if state.done == state.total:
-            bar[0].close()
+            end()
 
-    return show
+    try:
+        yield show
+    finally:
+        end()
 
 
 def follow(run: "Run", records: Iterable["Record"]) -> bool:
@@ -74,4 +84,5 @@ def _ending(run: "Run", last: "Record") -> str:
     if last.kind == "stopped":
         return f"stopped at {last.images_seen:,} images, saved; the same command resumes {folder}"
     took = spoken(float(last.values["seconds"]))
-    return f"trained {last.images_seen:,} images in {took}; sheets in {run.folder.samples}, log in {run.folder.log}"
+    places = f"sheets in {run.folder.samples}, log in {run.folder.log}"
+    return f"trained {last.images_seen:,} images in {took}; {places}; {run.told('auto')}, draws by default"

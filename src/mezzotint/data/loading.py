@@ -1,6 +1,7 @@
 """Batches from a pack by computed position; held-out pictures are never among them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -8,6 +9,25 @@ from torch import Tensor
 from mezzotint.data.pack import Pack
 from mezzotint.errors import BadInput
 from mezzotint.seeds import mix, shuffled
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Which chunks of every batch one of several processes takes: chunk `rank` and each `world`-th after it."""
+
+    rank: int = 0
+    world: int = 1
+    batch_size: int = 1
+    chunk_size: int = 1
+
+    def taken(self, position: int) -> int:
+        """How many images this process has taken before the one at a position of the training, the start of a chunk."""
+        batches, place = divmod(position, self.batch_size)
+        return batches * self._own(self.batch_size) + self._own(place)
+
+    def _own(self, end: int) -> int:
+        starts = range(self.rank * self.chunk_size, end, self.world * self.chunk_size)
+        return sum(min(self.chunk_size, end - start) for start in starts)
 
 
 class Loader:
@@ -27,6 +47,14 @@ class Loader:
         """Pixels uint8 [length, C, H, W] and labels int64 [length] at positions position.. of the order."""
         places = shuffled(len(self.train_indices), self.seed, position, length)
         return _at(self.pack, self.train_indices[places])
+
+    def feed(self, turn: Turn) -> Callable[[int, int], tuple[Tensor, Tensor | None]]:
+        """Return what gives a process its chunks; whose turn it is makes no difference to a pack."""
+        return self.chunk
+
+    def trouble(self) -> dict[str, int]:
+        """Counts of what was wrong with pictures as they were read: nothing, as a pack was made of the good ones."""
+        return {}
 
     def held_out(self, count: int) -> tuple[Tensor, Tensor | None]:
         """The first `count` held-out pictures (fewer if there are fewer), the same at every call and in every run."""

@@ -1,34 +1,30 @@
 """Preparing: from a source to a pack, once; every picture decoded, cropped, resized, or named with why it wasn't."""
 
 import json
-import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from mezzotint.data.building import Progress, Work, build
 from mezzotint.data.crops import CROPS, Center, Crop
-from mezzotint.data.decode import Decoded, Decoder, Filter, Skipped, decode_all
-from mezzotint.data.pack import Origin, Pack, SkippedName
-from mezzotint.data.sources import SOURCES, Item, Listing, Source
+from mezzotint.data.decode import Decoder, Filter
+from mezzotint.data.originals import fetch
+from mezzotint.data.pack import Origin, Pack
+from mezzotint.data.sources import SOURCES, Listing, Source
 from mezzotint.data.sources.digits import Digits
-from mezzotint.data.writing import PackWriter
-from mezzotint.disk import home, locked, whole_folder, writing
+from mezzotint.disk import home, locked
 from mezzotint.errors import BadInput, nearest
 from mezzotint.options import Choice, Count, Options
 from mezzotint.seeds import mix, shuffled
 
+_T = TypeVar("_T")
 _SUBSET = ("classes", "limit", "fraction")  # options that leave pictures of a source out
+_NO_CONTENT = ("path", "pack", "held_out", "stream", "shuffle_buffer")  # change nothing in a pack
 _LATER = ("classes", "fraction", "subset_seed")  # not in the names of packs that were prepared before they came
-_ITEMS = 256  # decoded between two records of progress
-_MOST_NAMES = 1000  # of skipped items in pack.json; the counts are always whole
 
 
 class DataOptions(Options):
@@ -38,7 +34,7 @@ class DataOptions(Options):
         default_factory=Digits, description="kind of place the pictures come from"
     )
     path: Path | None = Field(
-        default=None, description="file, folder or pattern that the source reads; null for digits"
+        default=None, description="file, folder or pattern that the source reads; null: what is published is fetched"
     )
     pack: Path | None = Field(default=None, description="a prepared folder, used instead of source and path")
     split: str = Field(default="train", description="part of the source: train, test, all, or a name of its own")
@@ -59,6 +55,12 @@ class DataOptions(Options):
     held_out: float = Field(
         default=0.02, ge=0, le=0.5, description="fraction never trained on, for the validation loss; chosen by content"
     )
+    stream: bool = Field(
+        default=False, description="read hub, parquet or webdataset while training, for what is too large to prepare"
+    )
+    shuffle_buffer: int = Field(
+        default=2048, ge=1, le=2**20, description="streamed images that are shuffled together; two as many are kept"
+    )
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
@@ -66,29 +68,31 @@ class DataOptions(Options):
             raise ValueError(f"limit={self.limit} and fraction={self.fraction} both say how many; give one of them")
         return self
 
+    @model_validator(mode="after")
+    def _streams_whole(self) -> Self:
+        given = [name for name in ("pack", *_SUBSET) if getattr(self, name) not in (None, ())]
+        if self.stream and given:
+            raise ValueError(f"stream=true reads all of a source as it is; leave {', '.join(given)} out")
+        return self
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a preparation is, in pictures; `skipped` are among the `done`."""
-
-    done: int
-    total: int
-    skipped: int
+    def decoder(self, num_classes: int) -> Decoder:
+        """Return how pictures become squares."""
+        return Decoder(self.image_size, self.crop, self.filter, self.channels == 1, num_classes)
 
 
 def prepare(options: DataOptions, destination: Path) -> Iterator[Progress | Pack]:
-    """Prepare a source into a new folder, yielding progress and, last, the pack.
+    """Prepare a source into a new folder, yielding progress and, last, the pack; what isn't here is fetched before.
 
     The folder appears whole at the end, or not at all. Raises `BadInput` if it exists, is being made by another
     process, or if no picture can be used.
     """
     destination = destination.expanduser().absolute()
-    listing = _listing(options)
     refusal = f"{destination}: another process is preparing it now; wait for it to end"
     with locked(_lock(destination), lambda _: refusal):
         if destination.exists():
             raise BadInput(f"{destination}: exists already; choose another folder or delete this one")
-        yield from _build(options, listing, destination)
+        listing = yield from opened(options)
+        yield from build(work_of(options, listing), destination)
     yield Pack.open(destination)
 
 
@@ -99,19 +103,49 @@ def ensure_pack(options: DataOptions, on_progress: Callable[[Progress], None] | 
     """
     if options.pack is not None:
         return _given(options, options.pack.expanduser())
-    listing = _listing(options)
-    destination = home() / "packs" / _name(options, listing)
+    return shown(_ensured(options), on_progress)
+
+
+def _ensured(options: DataOptions) -> Generator[Progress, None, Pack]:
+    listing = yield from opened(options)
+    return (yield from in_cache(pack_name(options, listing), lambda: work_of(options, listing)))
+
+
+def in_cache(name: str, work: Callable[[], Work]) -> Generator[Progress, None, Pack]:
+    """Open the pack of this name among those that can be made again, or build it."""
+    destination = home() / "packs" / name
     if not destination.exists():
         with locked(_lock(destination)):
-            records = iter(()) if destination.exists() else _build(options, listing, destination)
-            for progress in records:
-                if on_progress is not None:
-                    on_progress(progress)
+            if not destination.exists():
+                yield from build(work(), destination)
     return Pack.open(destination)
+
+
+def shown(records: Generator[Progress, None, _T], on_progress: Callable[[Progress], None] | None) -> _T:
+    """Run a generator to its end, telling what it yields, and return what it returns."""
+    while True:
+        try:
+            record = next(records)
+        except StopIteration as end:
+            return end.value
+        if on_progress is not None:
+            on_progress(record)
 
 
 def _lock(destination: Path) -> Path:
     return destination.with_name(f".{destination.name}.lock")
+
+
+def opened(options: DataOptions) -> Generator[Progress, None, Listing]:
+    """List the pictures that options name; what is published and not here is fetched first."""
+    source, path = options.source, options.path
+    if path is None:
+        path = yield from fetch(source, options.split)
+        source = (source.hub_copy() if path is None else None) or source
+    listing = source.open(path, options.split)
+    if listing.count == 0:
+        raise BadInput(f"data.path: {path} holds no pictures")
+    return listing
 
 
 # --- Which pictures, which pack --------------------------------------------------------------------------------
@@ -129,21 +163,14 @@ def _given(options: DataOptions, path: Path) -> Pack:
     return pack
 
 
-def _listing(options: DataOptions) -> Listing:
-    listing = options.source.open(options.path, options.split)
-    if listing.count == 0:
-        raise BadInput(f"data.path: {options.path} holds no pictures")
-    return listing
-
-
 def _kind(options: DataOptions) -> str:
     return Choice(SOURCES).name_of(options.source)
 
 
-def _name(options: DataOptions, listing: Listing) -> str:
+def pack_name(options: DataOptions, listing: Listing) -> str:
     """Name a pack after all that decides its content."""
     idle = [key for key in _LATER if getattr(options, key) == type(options).model_fields[key].default]
-    tree = {key: value for key, value in options.tree().items() if key not in ("path", "pack", "held_out", *idle)}
+    tree = {key: value for key, value in options.tree().items() if key not in (*_NO_CONTENT, *idle)}
     if tree["crop"].keys() == {"kind"}:
         tree["crop"] = tree["crop"]["kind"]
     text = json.dumps([tree, listing.identity], sort_keys=True)
@@ -190,69 +217,21 @@ def _class_number(given: int | str, names: tuple[str, ...]) -> int:
     return given
 
 
-# --- Building ------------------------------------------------------------------------------------------------
-
-
-class _Tally:
-    """What happened to the items so far."""
-
-    def __init__(self) -> None:
-        self.skipped: Counter[str] = Counter()
-        self.notes: Counter[str] = Counter()
-        self.names: list[SkippedName] = []
-
-    def skip(self, item: Skipped) -> None:
-        self.skipped[item.reason] += 1
-        if len(self.names) < _MOST_NAMES:
-            self.names.append(SkippedName(name=item.name, reason=f"{item.reason}: {item.detail}"))
-
-
-def _build(options: DataOptions, listing: Listing, destination: Path) -> Iterator[Progress]:
-    """Decode all chosen items on a few threads (Pillow frees them from the interpreter's lock), in order."""
+def work_of(options: DataOptions, listing: Listing) -> Work:
+    """Return what is to be built from a listing."""
     classes = _classes(options, listing)
-    chosen, tally, done = _chosen(options, listing, classes), _Tally(), 0
-    size, grey = options.image_size, options.channels == 1
-    decoder = Decoder(size, options.crop, options.filter, grey, len(listing.class_names))
-    with (
-        writing(destination),
-        whole_folder(destination) as folder,
-        PackWriter(folder, size, options.channels) as writer,
-        ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads,
-    ):
-        for items in _groups(listing.read(chosen)):
-            for result in decode_all(threads, decoder, items):
-                _take(result, writer, tally, classes)
-            done += len(items)
-            yield Progress(done, len(chosen), tally.skipped.total())
-        if not len(writer):
-            raise BadInput(_all_bad(options, tally))
-        names = tuple(listing.class_names[number] for number in classes) or listing.class_names
-        writer.finish(_origin(options, listing, tally, len(chosen), names))
+    return Work(
+        pack_name(options, listing),
+        listing,
+        _chosen(options, listing, classes),
+        classes,
+        options.decoder(len(listing.class_names)),
+        options.channels,
+        _about(options, listing, tuple(listing.class_names[number] for number in classes) or listing.class_names),
+    )
 
 
-def _groups(items: Iterator[Item]) -> Iterator[list[Item]]:
-    while group := list(islice(items, _ITEMS)):
-        yield group
-
-
-def _take(result: Decoded | Skipped, writer: PackWriter, tally: _Tally, classes: Mapping[int, int]) -> None:
-    if isinstance(result, Skipped):
-        tally.skip(result)
-        return
-    tally.notes.update(result.notes)
-    label = result.label
-    writer.add(result.pixels, label if label is None or not classes else classes[label])
-
-
-def _all_bad(options: DataOptions, tally: _Tally) -> str:
-    counts = ", ".join(f"{count} {reason}" for reason, count in tally.skipped.most_common())
-    first = tally.names[0]
-    return f"data.path: none of the pictures in {options.path} can be used ({counts}); {first.name} is {first.reason}"
-
-
-def _origin(
-    options: DataOptions, listing: Listing, tally: _Tally, offered: int, class_names: tuple[str, ...]
-) -> Origin:
+def _about(options: DataOptions, listing: Listing, class_names: tuple[str, ...]) -> Origin:
     return Origin(
         source={"kind": _kind(options), **options.source.tree()},
         provenance=dict(listing.provenance),
@@ -260,10 +239,10 @@ def _origin(
         crop=_in_words(options.crop),
         filter=options.filter,
         class_names=class_names,
-        offered=offered,
-        skipped=dict(tally.skipped.most_common()),
-        skipped_names=tuple(tally.names),
-        notes=dict(tally.notes.most_common()),
+        offered=0,
+        skipped={},
+        skipped_names=(),
+        notes={},
     )
 
 

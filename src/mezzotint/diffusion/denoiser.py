@@ -4,14 +4,15 @@ What the network predicts (`PREDICTIONS`) and what it is told of the noise (`LEV
 downstream sees only D.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
 import torch
 from pydantic import Field, field_serializer, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from mezzotint.contracts import Codec, Condition, Denoiser
+from mezzotint.contracts import Condition
 from mezzotint.diffusion.schedules import Schedule
 from mezzotint.errors import BadInput
 from mezzotint.options import Options
@@ -73,6 +74,17 @@ class Noise(Prediction):
     def c_out(self, sigma: Tensor) -> Tensor:
         """D = x - sigma n."""
         return -sigma
+
+
+class VENoise(Noise):
+    """The unit noise, by a network that reads x as it is (Song et al. 2021's VE networks; Karras et al. 2022, table 1).
+
+    What it reads is as large as sigma: a network must be made for that, e.g. `ncsnpp`.
+    """
+
+    def c_in(self, sigma: Tensor) -> Tensor:
+        """1: x isn't scaled."""
+        return torch.ones_like(sigma)
 
 
 class V(Prediction):
@@ -144,7 +156,7 @@ class EDM(Prediction):
         return self._total(sigma).rsqrt()
 
 
-PREDICTIONS = Table("prediction", {"x0": X0, "noise": Noise, "v": V, "flow": Flow, "edm": EDM})
+PREDICTIONS = Table("prediction", {"x0": X0, "noise": Noise, "ve-noise": VENoise, "v": V, "flow": Flow, "edm": EDM})
 
 
 # --- What the network is told of the noise ---------------------------------------------------------------------
@@ -188,35 +200,50 @@ LEVELS = Table("level", {"log": LogSigma, "timestep": Timestep, "time": Time})
 # --- Denoisers -------------------------------------------------------------------------------------------------
 
 
+NetworkCall = Callable[[Tensor, Tensor, Condition], Tensor]
+"""(input [N, *], level [N], condition) -> output [N, *]."""
+
+
 @dataclass(frozen=True)
 class Preconditioned:
     """D(x; sigma) of a network called as `network(input, level, condition)`, in float32 or the caller's autocast."""
 
-    network: nn.Module
+    network: NetworkCall
     prediction: Prediction
     level: Level
     schedule: Schedule
     condition: Condition = field(default_factory=Condition)
 
-    def raw(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Noisy codes [N, *], sigma [N] -> the network's own output F [N, *], in x's dtype."""
+    def outputs(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Noisy codes [N, C, *], sigma [N] -> all that the network returns [N, C or more, *], in x's dtype."""
         scaled = per_row(self.prediction.c_in(sigma), x) * x
         level = self.level.of(sigma, self.schedule)
         return self.network(scaled.float(), level.float(), self.condition).to(x.dtype)
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Noisy codes [N, *], sigma [N] -> denoised codes [N, *]."""
+    def raw(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Noisy codes [N, C, *], sigma [N] -> the network's output F [N, C, *], in x's dtype."""
+        return self.outputs(x, sigma)[:, : x.shape[1]]
+
+    def denoised(self, raw: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """The network's output F [N, C, *] at x, sigma -> denoised codes [N, C, *]."""
         c_skip, c_out = self.prediction.c_skip(sigma), self.prediction.c_out(sigma)
-        return per_row(c_skip, x) * x + per_row(c_out, x) * self.raw(x, sigma)
+        return per_row(c_skip, x) * x + per_row(c_out, x) * raw
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Noisy codes [N, C, *], sigma [N] -> denoised codes [N, C, *]."""
+        return self.denoised(self.raw(x, sigma), x, sigma)
+
+
+def share_of(output: Tensor) -> Tensor:
+    """A network's output, around 0 -> v, around 1/2: 0 is the small variance, 1 the large one, neither a bound."""
+    return (output + 1) / 2
 
 
 @dataclass(frozen=True)
-class Clipped:
-    """A denoiser whose estimate of x0 is clipped to codes of images in [-1, 1] (Ho et al. 2020, section 3.3)."""
+class VariancePreconditioned(Preconditioned):
+    """D of a network whose second half of channels says v (Nichol & Dhariwal 2021, eq. 15)."""
 
-    inner: Denoiser
-    codec: Codec
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Noisy codes [N, *], sigma [N] -> denoised codes [N, *] of images in [-1, 1]."""
-        return self.codec.clip(self.inner(x, sigma))
+    def with_variance(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Noisy codes [N, C, *], sigma [N] -> denoised codes; v in [0, 1] mixes the logs of the two variances."""
+        raw, output = self.outputs(x, sigma).chunk(2, 1)
+        return self.denoised(raw, x, sigma), share_of(output).clamp(0, 1)

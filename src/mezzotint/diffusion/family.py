@@ -1,42 +1,45 @@
 """The diffusion family: one phase that trains a denoiser, and the generator that samples with it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from mezzotint.contracts import Batch, Codec, Condition, Denoiser, Family, FamilyOptions, Loss, Noise, Phase
+from mezzotint.contracts import Batch, Codec, Condition, Denoiser, Family, FamilyOptions, Loss, Phase
 from mezzotint.diffusion.denoiser import (
     EDM,
     LEVELS,
     PREDICTIONS,
-    Clipped,
     Level,
     LogSigma,
+    NetworkCall,
     Preconditioned,
     Prediction,
     per_row,
 )
-from mezzotint.diffusion.schedules import SCHEDULES, Karras, LogNormal, Schedule
+from mezzotint.diffusion.generator import DiffusionGenerator, DiffusionSampling
+from mezzotint.diffusion.importance import IMPORTANCES, Importance, Unweighted
+from mezzotint.diffusion.schedules import SCHEDULES, Schedule
+from mezzotint.diffusion.schedules.log_normal import LogNormal
+from mezzotint.diffusion.self_conditioning import Concatenating, remembering, tried
+from mezzotint.diffusion.variance import VARIANCES, Fixed, Learned, Seen, Variance
 from mezzotint.diffusion.weighting import WEIGHTINGS, Output, Weighting
 from mezzotint.errors import BadInput
 from mezzotint.networks import Network
 from mezzotint.options import Choice
 from mezzotint.options import Options as OptionGroup
-from mezzotint.samplers import SAMPLERS, Move, Sampler, integrate
-from mezzotint.samplers.heun import Heun
 from mezzotint.seeds import AmbientNoise
 
 NORMS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
+PHASE = "denoiser"
 
 
 class DiffusionOptions(FamilyOptions):
-    """What a diffusion model learns: prediction, noise levels, loss."""
+    """What a diffusion model learns: prediction, noise levels, loss, what it is told."""
 
     prediction: Annotated[Prediction, Choice(PREDICTIONS)] = Field(
         default=EDM(), description="what the network predicts"
@@ -45,13 +48,24 @@ class DiffusionOptions(FamilyOptions):
     schedule: Annotated[Schedule, Choice(SCHEDULES)] = Field(
         default=LogNormal(), description="range and distribution of sigma in training"
     )
+    importance: Annotated[Importance, Choice(IMPORTANCES)] = Field(
+        default=Unweighted(), description="which levels of the schedule are drawn more often, and count less each"
+    )
     weighting: Annotated[Weighting, Choice(WEIGHTINGS)] = Field(
         default=Output(), description="weight of each sigma in the loss, stated for the squared error of x0"
     )
     norm: Literal["mse", "l1", "huber"] = Field(
         default="mse", description="how the raw output's error is measured, before the weight"
     )
-
+    variance: Annotated[Variance, Choice(VARIANCES)] = Field(
+        default=Fixed(), description="whether the variance of ancestral moves is learnt, too"
+    )
+    label_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="probability of telling no class in training; guidance needs about 0.1"
+    )
+    self_conditioning: bool = Field(
+        default=False, description="whether the network also reads its previous estimate of x0; an update takes longer"
+    )
     augmentation_conditional: bool = Field(
         default=False,
         description="whether the network is told what augmentation did to an image, and that nothing was when it draws",
@@ -61,22 +75,32 @@ class DiffusionOptions(FamilyOptions):
         """Return these options with the prediction's open numbers filled in."""
         return self.but(prediction=self.prediction.measured(deviation))
 
+    def classes(self, num_classes: int) -> int:
+        """The data's and, where labels are dropped, the null class after them; 0 where it isn't told."""
+        return super().classes(num_classes) + (self.label_dropout > 0)
+
+    def channels_in(self, channels: int) -> int:
+        """Those of the codes and, self-conditioned, of an estimate."""
+        return 2 * channels if self.self_conditioning else channels
+
+    def channels_out(self, channels: int) -> int:
+        """Those of the codes and, where it is learnt, of the variance."""
+        return self.variance.channels(channels)
+
     @field_validator("schedule")
     @classmethod
     def _has_a_range(cls, value: Schedule) -> Schedule:
         value.bounds()  # one end may be wrong only beside the other's default: told here, before training
         return value
 
-
-class DiffusionSampling(OptionGroup):
-    """How a trained diffusion model draws."""
-
-    sampler: Annotated[Sampler, Choice(SAMPLERS)] = Field(default=Heun(), description="rule for one move in sigma")
-    schedule: Annotated[Schedule, Choice(SCHEDULES)] | None = Field(
-        default=Karras(), description="where the moves end; null: the training schedule's own grid"
-    )
-    steps: int = Field(default=18, ge=1, le=10_000, description="number of moves, the last one to sigma = 0")
-    clip_x0: bool = Field(default=False, description="clip every estimate of x0 to images in [-1, 1]")
+    @model_validator(mode="after")
+    def _has_labels_to_drop(self) -> Self:
+        if self.label_dropout and not self.class_conditional:
+            raise BadInput(
+                f"label_dropout={self.label_dropout:g} drops classes, but class_conditional=false tells none; "
+                "set one of the two"
+            )
+        return self
 
 
 class Diffusion(Family):
@@ -98,17 +122,20 @@ class Diffusion(Family):
         super().__init__()
         if options.class_conditional and num_classes < 1:
             raise BadInput("class_conditional: the data have no labels; set it to false")
-        self.network, self.options, self.codec, self.shape = network, options, codec, shape
+        self.options, self.codec, self.shape = options, codec, shape
+        self.network = options.weighting.joined(network)
+        self.importance = options.importance.drawing()
         self.num_classes = num_classes if options.class_conditional else 0
 
     def phases(self) -> list[Phase]:
         """One phase: the denoiser."""
-        return [Phase("denoiser", self.network, self.loss, draw=self.draw)]
+        return [Phase(PHASE, self.network, self.loss, draw=self.draw)]
 
-    def denoiser(self, condition: Condition) -> Preconditioned:
-        """Return D of the present weights under a condition."""
-        chosen = self.options
-        return Preconditioned(self.network, chosen.prediction, chosen.level, chosen.schedule, condition)
+    def finish(self, update: int, sums: Mapping[str, Tensor]) -> None:
+        """Tell the drawing of noise levels what the losses were."""
+        self.importance.finish({name.removeprefix(f"{PHASE}/"): value for name, value in sums.items()})
+
+    # --- What the network is told, and the denoiser it makes ---
 
     def condition(self, labels: Tensor | None, augmentation: Tensor | None = None) -> Condition:
         """Return what the network is told of a batch; labels only if the model is class conditional."""
@@ -118,78 +145,83 @@ class Diffusion(Family):
             raise BadInput(f"labels: this model is class conditional and needs a class below {self.num_classes}")
         return Condition(labels=labels, augmentation=augmentation)
 
+    def unconditional(self, labels: Tensor | None) -> Condition:
+        """Return what the network is told in place of labels [N]: the null class; only where labels were dropped."""
+        told = self.condition(labels).labels
+        return Condition(labels=None if told is None else torch.full_like(told, self.num_classes))
+
+    def denoiser(self, condition: Condition) -> Preconditioned:
+        """Return D of the present weights under a condition."""
+        chosen, network = self.options, self.network
+        called: NetworkCall = Concatenating(network) if chosen.self_conditioning else network
+        return chosen.variance.denoiser(called, chosen.prediction, chosen.level, chosen.schedule, condition)
+
+    def drawing(self, condition: Condition) -> Denoiser:
+        """Return D for one path from noise to image: self-conditioned, it remembers what it said."""
+        denoise = self.denoiser(condition)
+        return remembering(denoise) if self.options.self_conditioning else denoise
+
+    # --- Learning ---
+
     @torch.no_grad()
     def draw(self, batch: Batch) -> Batch:
-        """Put codes x0, sigma and noise n of every image into `batch.drawn`."""
+        """Put codes x0, sigma and noise n of every image into `batch.drawn`, and what it isn't told."""
         x0 = self.codec.encode(batch.images, AmbientNoise(batch.images.device)).float()
-        sigma = self.options.schedule.draw(len(x0), x0.device)
-        return replace(batch, drawn={"x0": x0, "sigma": sigma, "n": torch.randn_like(x0)})
+        drawn = {"x0": x0, **self.importance.draw(len(x0), self.options.schedule, x0.device), "n": torch.randn_like(x0)}
+        if self.options.label_dropout:
+            drawn["unlabelled"] = torch.rand(len(x0), device=x0.device) < self.options.label_dropout
+        if self.options.self_conditioning:
+            drawn["tried"] = torch.rand(len(x0), device=x0.device) < 0.5
+        return replace(batch, drawn=drawn)
 
     def loss(self, batch: Batch) -> Loss:
         """Mean over a batch of w(sigma) c_out^2 |F - target|, the stable form of w |D - x0|; mse is |D - x0|^2."""
-        drawn = batch.drawn or self.draw(batch).drawn
+        batch = batch if batch.drawn else self.draw(batch)
+        chosen, drawn = self.options, batch.drawn
         x0, sigma, n = drawn["x0"], drawn["sigma"], drawn["n"]
         x = x0 + per_row(sigma, x0) * n
 
-        prediction = self.options.prediction
-        raw = self.denoiser(self.condition(batch.labels, batch.augmentation)).raw(x, sigma)
-        target = prediction.target(x0, n, sigma)
-        scale = prediction.c_out(sigma) ** 2
-        weight = self.options.weighting.weight(sigma, prediction) * scale
-        error = NORMS[self.options.norm](raw, target, reduction="none").flatten(1).mean(1)
-        value = (weight * error).mean()
+        denoise = self._learning(batch, x)
+        outputs = denoise.outputs(x, sigma)
+        raw, share = outputs[:, : x0.shape[1]], outputs[:, x0.shape[1] :]
+        target = chosen.prediction.target(x0, n, sigma)
+        scale = chosen.prediction.c_out(sigma) ** 2
+        weight = chosen.weighting.weight(sigma, chosen.prediction) * scale
+        error = NORMS[chosen.norm](raw, target, reduction="none").flatten(1).mean(1)
 
-        mse = (scale * (raw.detach() - target).square().flatten(1).mean(1)).mean()
-        return Loss(value, {"mse": mse})
+        seen = Seen(batch.images, x0, sigma, denoise.denoised(raw.detach(), x, sigma), share)
+        penalty, terms = chosen.variance.penalty(seen, chosen.schedule, self.codec)
+        rows = chosen.weighting.balanced(weight * error, sigma, self.network) + penalty
 
-    def generator(self, options: OptionGroup) -> "DiffusionGenerator":
-        """Return what draws from the present weights; BadInput for a grid the schedule doesn't have."""
+        mse = scale * (raw.detach() - target).square().flatten(1).mean(1)
+        parts = {"mse": mse, f"raw_{chosen.norm}": error.detach(), **terms}
+        means = {name: self.importance.mean(part, drawn) for name, part in parts.items()}
+        return Loss(self.importance.mean(rows, drawn), means, self.importance.sums(rows.detach(), drawn))
+
+    def _learning(self, batch: Batch, x: Tensor) -> Preconditioned:
+        """Return D told of each row what was drawn that it is to be told."""
+        denoise = self.denoiser(self.condition(self._labels(batch), batch.augmentation))
+        chosen = batch.drawn.get("tried")
+        return denoise if chosen is None else tried(denoise, x, batch.drawn["sigma"], chosen)
+
+    def _labels(self, batch: Batch) -> Tensor | None:
+        """Labels int64 [N], some of them dropped."""
+        unlabelled = batch.drawn.get("unlabelled")
+        if batch.labels is None or unlabelled is None:
+            return batch.labels
+        return batch.labels.masked_fill(unlabelled, self.num_classes)
+
+    # --- Drawing ---
+
+    def generator(self, options: OptionGroup) -> DiffusionGenerator:
+        """Return what draws from the present weights; BadInput for a grid, variance or guidance it doesn't have."""
         if not isinstance(options, DiffusionSampling):
             raise TypeError(f"diffusion draws under DiffusionSampling, not {type(options).__name__}")
+        options.guidance.check(self.num_classes, self.options.label_dropout)
         trained = self.options.schedule
         schedule = trained if options.schedule is None else options.schedule.within(trained)
-        sigmas = schedule.grid(options.steps)
+        steps = options.moves_along(schedule)
+        options.sampler.check(steps, isinstance(self.options.variance, Learned))
+        sigmas = schedule.grid(steps)
         scale = schedule.start_scale(float(sigmas[0]))
         return DiffusionGenerator(self, options, sigmas, scale, self.shape, self.num_classes)
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network in evaluation mode for a block: dropout would spoil every move."""
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)
-
-
-@dataclass
-class DiffusionGenerator:
-    """A standard normal latent carried down a grid of noise levels [steps + 1], then decoded."""
-
-    family: Diffusion
-    options: DiffusionSampling
-    sigmas: Tensor
-    start_scale: float
-    latent_shape: tuple[int, ...]
-    num_classes: int
-
-    def denoiser(self, labels: Tensor | None) -> Denoiser:
-        """Return the D that sampling follows."""
-        trained = self.family.denoiser(self.family.condition(labels))
-        return Clipped(trained, self.family.codec) if self.options.clip_x0 else trained
-
-    def moves(self, latent: Tensor, labels: Tensor | None, noise: Noise) -> Iterator[Move]:
-        """Yield every move of the codes from latent [N, *latent_shape] to sigma = 0."""
-        start = latent.float() * self.start_scale
-        return integrate(self.denoiser(labels), start, self.sigmas, self.options.sampler, noise)
-
-    @torch.no_grad()
-    def decode(self, latent: Tensor, labels: Tensor | None, noise: Noise) -> Tensor:
-        """Latent [N, *latent_shape], labels int64 [N] or None -> images [N, C, H, W]."""
-        codes = latent
-        with _evaluating(self.family.network):
-            for move in self.moves(latent, labels, noise):
-                codes = move.x
-        return self.family.codec.decode(codes)

@@ -1,8 +1,12 @@
 """Loss weights w(sigma), all on the x0 loss w |D - x0|^2; the raw output F is then weighted by w c_out^2."""
 
-from pydantic import Field
-from torch import Tensor, ones_like
+from math import pi, sqrt
 
+import torch
+from pydantic import Field
+from torch import Tensor, nn, ones_like
+
+from mezzotint.contracts import Condition
 from mezzotint.diffusion.denoiser import Prediction
 from mezzotint.options import Options
 from mezzotint.registry import Table
@@ -14,6 +18,14 @@ class Weighting(Options):
     def weight(self, sigma: Tensor, prediction: Prediction) -> Tensor:
         """Sigma [N] -> weight on the squared error of x0 [N]."""
         raise NotImplementedError(f"{type(self).__name__} must say its weight")
+
+    def joined(self, network: nn.Module) -> nn.Module:
+        """Return the module that training moves: the network, called as before, and what this weighting learns."""
+        return network
+
+    def balanced(self, weighted: Tensor, sigma: Tensor, joined: nn.Module) -> Tensor:
+        """Weighted errors of rows [N] at sigma [N] -> their losses [N], by what was learnt beside the network."""
+        return weighted
 
 
 class Output(Weighting):
@@ -80,6 +92,55 @@ class EDMWeighting(Weighting):
         return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
 
 
+class Uncertainty(nn.Module):
+    """u(sigma): one linear layer on random Fourier features of ln(sigma) / 4; it starts at 0."""
+
+    frequencies: Tensor
+    phases: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", 2 * pi * torch.randn(features))
+        self.register_buffer("phases", 2 * pi * torch.rand(features))
+        self.weight = nn.Parameter(torch.zeros(features))
+
+    def forward(self, sigma: Tensor) -> Tensor:
+        """Sigma [N] -> u [N], of unit variance for weights of unit variance."""
+        waves = torch.cos(sigma.log()[:, None] / 4 * self.frequencies + self.phases)
+        return (waves * self.weight).sum(1) * sqrt(2 / len(self.weight))
+
+
+class WithUncertainty(nn.Module):
+    """A network, and beside it what says how large its loss is at each noise level."""
+
+    def __init__(self, network: nn.Module, features: int) -> None:
+        super().__init__()
+        self.network, self.uncertainty = network, Uncertainty(features)
+
+    def forward(self, x: Tensor, level: Tensor, condition: Condition) -> Tensor:
+        """What the network returns."""
+        return self.network(x, level, condition)
+
+
+class Learned(Output):
+    """1 / (c_out^2 e^u), plus u: u(sigma) learns the loss's logarithm (Karras et al. 2024, EDM2, after Kendall 2018).
+
+    At its best every level has the same gradient, whatever its loss. The loss itself says little then: see `raw_mse`.
+    """
+
+    features: int = Field(default=128, ge=1, le=10_000, description="Fourier features that u is made of")
+
+    def joined(self, network: nn.Module) -> nn.Module:
+        """The network and u."""
+        return WithUncertainty(network, self.features)
+
+    def balanced(self, weighted: Tensor, sigma: Tensor, joined: nn.Module) -> Tensor:
+        """Errors [N] -> errors / e^u + u."""
+        assert isinstance(joined, WithUncertainty), "the module that `joined` made"
+        u = joined.uncertainty(sigma)
+        return weighted / u.exp() + u
+
+
 WEIGHTINGS = Table(
     "weighting",
     {
@@ -90,5 +151,6 @@ WEIGHTINGS = Table(
         "min-snr": MinSnr,
         "p2": P2,
         "edm": EDMWeighting,
+        "learned": Learned,
     },
 )

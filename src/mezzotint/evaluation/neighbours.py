@@ -21,6 +21,9 @@ SPARE = 4
 ROUGH_SPARE = 26
 """The same where products are of bfloat16: rows for which they are too few are searched again in float32."""
 
+_PAIRS = 128
+"""Pairs of rows whose differences are taken at once: 1 MiB at 2048 features, which the cache holds."""
+
 _ROUNDING = 2.0**-8
 """Of a result in bfloat16, as a share of it."""
 
@@ -61,36 +64,45 @@ class _Rows(NamedTuple):
     """Features around a common centre, so that little cancels in |x|^2 + |y|^2 - 2 x'y, and their squared norms."""
 
     given: Tensor  # float32 [N, D]
-    centred: Tensor  # float32 [N, D]
+    centre: Tensor  # float32 [D]
     norms: Tensor  # float32 [N]
-    rough: Tensor  # centred, in the type whose products are taken [N, D]
+    kept: Tensor | None  # centred, in the type whose products are taken [N, D]; None: centred where they are needed
+    lost: float  # largest distance of a centred row to its kept self, as a share of its norm
 
     @classmethod
     def around(cls, centre: Tensor, features: Tensor, dtype: torch.dtype) -> "_Rows":
-        centred = features - centre
-        return cls(features, centred, torch.linalg.vector_norm(centred, dim=1).square_(), centred.to(dtype))
+        norms, lost = torch.empty(2, len(features))
+        kept = torch.empty_like(features, dtype=dtype)
+        for start in range(0, len(features), TILE):  # a centred copy of all rows would be as large as they are
+            rows = slice(start, start + TILE)
+            centred = features[rows] - centre
+            kept[rows] = centred
+            norms[rows] = torch.linalg.vector_norm(centred, dim=1).square_()
+            lost[rows] = torch.linalg.vector_norm(centred - kept[rows], dim=1)
+        share = (lost / norms.sqrt()).nan_to_num(0)  # a row of zeros loses nothing
+        return cls(features, centre, norms, kept, float(share.max()))
 
     @property
     def is_rough(self) -> bool:
         """Whether products are taken in fewer digits than float32's."""
-        return self.rough.dtype != torch.float32
+        return self.kept is not None and self.kept.dtype != torch.float32
+
+    @property
+    def factors(self) -> Tensor:
+        """Centred rows, as products are taken of them."""
+        return self.given - self.centre if self.kept is None else self.kept
 
     def sharp(self) -> "_Rows":
         """Return the same rows, their products taken in float32."""
-        return self._replace(rough=self.centred)
+        return self._replace(kept=None, lost=0.0) if self.is_rough else self
 
-    def at(self, rows: Tensor) -> "_Rows":
-        """Return the rows chosen, bool [N]."""
-        return _Rows(*(tensor[rows] for tensor in self))
-
-    def blur(self) -> float:
-        """Largest distance of a row to its rough self, as a share of its norm."""
-        parts = zip(self.centred.split(TILE), self.rough.split(TILE), strict=True)
-        lost = torch.cat([torch.linalg.vector_norm(centred - rough, dim=1) for centred, rough in parts])
-        return float((lost / self.norms.sqrt()).nan_to_num(0).max())  # a row of zeros loses nothing
+    def at(self, rows: Tensor | slice) -> "_Rows":
+        """Return the rows chosen, as slice or int64 [n]."""
+        kept = None if self.kept is None else self.kept[rows]
+        return self._replace(given=self.given[rows], norms=self.norms[rows], kept=kept)
 
     def part(self, start: int) -> "_Rows":
-        return _Rows(*(tensor[start : start + TILE] for tensor in self))
+        return self.at(slice(start, start + TILE))
 
 
 def _centred(x: Tensor, y: Tensor) -> tuple[_Rows, _Rows]:
@@ -107,21 +119,25 @@ def _slack(x: _Rows, y: _Rows) -> float:
     """
     if not x.is_rough:
         return SLACK
-    a, b = x.blur(), y.blur()
+    a, b = x.lost, y.lost
     return SLACK + a + b + a * b + _ROUNDING * (1 + a) * (1 + b)
 
 
 def _tile(x: _Rows, y: _Rows) -> Tensor:
     """|x|^2 + |y|^2 - 2 x'y, float32 [m, n], off by at most `_slack` of the first two."""
     multiply = torch.nn.functional.linear if x.is_rough else products
-    found = multiply(x.rough, y.rough).float()
+    found = multiply(x.factors, y.factors).float()
     return found.mul_(-2).add_(x.norms[:, None]).add_(y.norms)
 
 
 def _exact(x: Tensor, y: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Squared distances of pairs from their differences: float64 [P]."""
-    parts = zip(rows.split(128), columns.split(128), strict=True)
-    return torch.cat([(x[i] - y[j]).square_().sum(1).double() for i, j in parts] or [torch.zeros(0).double()])
+    found = torch.empty(len(rows), dtype=torch.float64)
+    # Written in place: results kept from each round would lie between freed blocks, which then serve nothing else.
+    for start in range(0, len(rows), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        found[part] = x[rows[part]].sub_(y[columns[part]]).square_().sum(1)
+    return found
 
 
 # --- Nearest -----------------------------------------------------------------------------------------------------
@@ -180,9 +196,9 @@ def nearest(queries: Tensor, base: Tensor, k: int) -> Neighbours:
         raise ValueError(f"{k} neighbours wanted of {len(base)} rows")
     left, right = _centred(queries, base)
     found, sure = _first(left, right, k)
-    if not sure.all():
-        again, _ = _first(left.sharp().at(~sure), right.sharp(), k)
-        found.distances[~sure], found.indices[~sure] = again
+    for rows in (~sure).nonzero()[:, 0].split(TILE):
+        again, _ = _first(left.sharp().at(rows), right.sharp(), k)
+        found.distances[rows], found.indices[rows] = again
     return found
 
 
@@ -213,7 +229,8 @@ def _sharpened(x: _Rows, y: _Rows, found: Pairs, unsure: Tensor) -> Tensor:
     rows, columns = found.rows[unsure], found.columns[unsure]
     if len(rows) > _many():  # so many ties that the whole tile in float64 is cheaper
         exactly = "donot_use_mm_for_euclid_dist"  # so that equal rows are at distance 0
-        tile = torch.cdist(x.centred.double(), y.centred.double(), compute_mode=exactly).square_()
+        x_centred, y_centred = ((part.given - part.centre).double() for part in (x, y))
+        tile = torch.cdist(x_centred, y_centred, compute_mode=exactly).square_()
         return tile[found.rows, found.columns]
     return found.squared.masked_scatter(unsure, _exact(x.given, y.given, rows, columns))
 

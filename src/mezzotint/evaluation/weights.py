@@ -2,28 +2,23 @@
 
 import os
 import pickle
-import urllib.request
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.response import addinfourl
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mezzotint.disk import home, locked, sync, writing
-from mezzotint.errors import BadInput, RunFailed
+from mezzotint.disk import home
+from mezzotint.download import Download, Fetched
+from mezzotint.errors import BadInput
 
 _BLOCK_BYTES = 1 << 20
-_PATIENCE_SECONDS = 30
-_PARTIAL, _NOTHING_LEFT = 206, 416  # HTTP: part of the file follows; the part asked for begins at its end
 
 
 @dataclass(frozen=True)
@@ -33,14 +28,6 @@ class Published:
     file: str
     sha256: str
     url: str | None = None
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """How much of a file has come: bytes, those of earlier tries included, and its size if the server says so."""
-
-    done: int
-    total: int | None
 
 
 # --- On disk ----------------------------------------------------------------------------------------------------
@@ -114,71 +101,14 @@ def fetching(name: str, published: Sequence[Published]) -> Iterator[Fetched]:
     file = next((file for file in published if file.url), None)
     if file is None:
         raise BadInput(f"{name}: no address is published for {' or '.join(file.file for file in published)}")
-    path = cache_folder() / file.file
-    part = path.with_name(f"{path.name}.part")
-    with locked(path.with_name(f".{path.name}.lock")):
-        if path.is_file():  # another process has fetched it while this one waited
-            return
-        yield from _arriving(name, file, part)
-        try:
-            _checked(part, [file.sha256])
-        except BadInput:
-            part.unlink()
-            raise
-        with writing(path):
-            sync(part)
-            part.replace(path)
-
-
-def _arriving(name: str, published: Published, part: Path) -> Iterator[Fetched]:
-    start = part.stat().st_size if part.is_file() else 0
-    with _answer(name, published, start) as answer:
-        if answer.status == _NOTHING_LEFT:
-            return  # the hash will tell whether that is all
-        done = start if answer.status == _PARTIAL else 0
-        length = answer.headers.get("Content-Length")
-        total = done + int(length) if length else None
-        with writing(part), part.open("ab" if done else "wb") as file:
-            yield Fetched(done, total)
-            for block in _blocks(name, answer):
-                file.write(block)
-                done += len(block)
-                yield Fetched(done, total)
-
-
-def _answer(name: str, published: Published, start: int) -> addinfourl:
-    request = urllib.request.Request(str(published.url), headers={"Range": f"bytes={start}-"} if start else {})
-    try:
-        return urllib.request.urlopen(request, timeout=_PATIENCE_SECONDS)
-    except HTTPError as error:
-        if error.code == _NOTHING_LEFT:
-            return error
-        raise _unreachable(name, published, error) from None
-    except (OSError, HTTPException) as error:
-        raise _unreachable(name, published, error) from None
-
-
-def _unreachable(name: str, published: Published, error: Exception) -> BadInput:
-    return BadInput(
-        f"no weights file {published.file} in {', '.join(map(str, weights_folders()))}, and {published.url} can't be "
-        f"fetched ({error}): put it there, or name it with the {name} extractor's option `weights`"
-    )
-
-
-def _blocks(name: str, answer: addinfourl) -> Iterator[bytes]:
-    """Yield the bytes of an answer; `RunFailed` if they end too early."""
-    came, promised = 0, answer.headers.get("Content-Length")
-    problem: object = "the connection was closed"
-    try:
-        while block := answer.read(_BLOCK_BYTES):
-            came += len(block)
-            yield block
-    except (OSError, HTTPException) as error:
-        problem, promised = error, "more"
-    if promised is not None and str(came) != promised:
-        raise RunFailed(
-            f"{answer.url}: interrupted ({problem}); what has come is kept: `mezzotint weights fetch {name}` goes on"
-        )
+    yield from Download(
+        url=str(file.url),
+        path=cache_folder() / file.file,
+        check=lambda path: _checked(path, [file.sha256]),
+        absent=f"no weights file {file.file} in {', '.join(map(str, weights_folders()))}",
+        instead=f"put it there, or name it with the {name} extractor's option `weights`",
+        again=f"`mezzotint weights fetch {name}`",
+    ).fetch()
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------

@@ -28,7 +28,9 @@ def default_labels(seeds: Sequence[int], num_classes: int) -> list[int] | None:
 
 def _check_labels(labels: Sequence[int], seeds: Sequence[int], num_classes: int) -> list[int]:
     if num_classes == 0:
-        raise BadInput("labels: this generator was trained without classes, draw from it without labels")
+        raise BadInput(
+            "labels: this generator was trained without classes (family.class_conditional=false), draw without labels"
+        )
     if len(labels) != len(seeds):
         raise BadInput(f"labels: there are {len(labels)} for {len(seeds)} images, one is needed per image")
     wrong = next((label for label in labels if not 0 <= label < num_classes), None)

@@ -28,7 +28,8 @@ def _seconds_of_updates(trainer: Trainer, learner: Learner, seconds: float) -> t
     began, updates = time.perf_counter(), trainer.train(learner)
     list(islice(updates, _WARM_UP))
     started, count = time.perf_counter(), 0
-    while count < 3 or time.perf_counter() - started < min(0.02 * seconds, 20):
+    rhythm = learner.family.rhythm()
+    while count < 3 or count % rhythm or time.perf_counter() - started < min(0.02 * seconds, 20):
         if next(updates, None) is None:
             break
         count += 1
@@ -36,12 +37,12 @@ def _seconds_of_updates(trainer: Trainer, learner: Learner, seconds: float) -> t
     return per_update / learner.options.batch_size, max(started - began - _WARM_UP * per_update, 0.0)
 
 
-def _seconds_per_sheet(recipe: Recipe, learner: Learner, machine: Machine) -> float:
+def _seconds_per_sheet(recipe: Recipe, learner: Learner, machine: Machine, loader: Loader) -> float:
     """Time a few pictures, the second time; a sheet cadence draws `sheet_size` twice, raw and averaged weights."""
     few = min(16, recipe.training.sheet_size)
-    draw_sheet(learner.ema.family, recipe, machine, few)
+    draw_sheet(learner.ema.family, recipe, machine, few, loader)
     started = time.perf_counter()
-    draw_sheet(learner.ema.family, recipe, machine, few)
+    draw_sheet(learner.ema.family, recipe, machine, few, loader)
     return 2 * (time.perf_counter() - started) * recipe.training.sheet_size / few
 
 
@@ -58,13 +59,13 @@ def plan(recipe: Recipe, loader: Loader, machine: Machine, num_classes: int, dea
         alone = build.trainer(recipe, loader, machine.alone())  # the other processes wait for the run to be there
         per_image, beginning = _seconds_of_updates(alone, learner, seconds)
         per_image /= machine.world
-        per_sheet = _seconds_per_sheet(recipe, learner, machine)
+        per_sheet = _seconds_per_sheet(recipe, learner, machine, loader)
     validated = 2 * min(recipe.training.validation_size, len(loader.held_out_indices))
     per_validation = validated * per_image * machine.world / 3  # a forward pass costs a third of forward and backward
     left = _SAFETY * (deadline - time.monotonic())
     if machine.compilation.on:
         left -= beginning
-    if monitored(recipe.evaluation, loader) is not None:
+    if monitored(recipe, loader) is not None:
         left -= recipe.evaluation.reserved(left)
     return recipe.but(training=_planned(recipe.training, left, per_image, per_sheet, per_validation))
 

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from mezzotint.augment import augmented
-from mezzotint.contracts import Codec, Family
-from mezzotint.data.loading import Loader
+from mezzotint.contracts import Codec, Family, Generator
+from mezzotint.data.loading import Loader, Turn
 from mezzotint.errors import BadInput
 from mezzotint.machine import Machine
 from mezzotint.networks import NETWORKS, Architecture, NetworkShape
 from mezzotint.options import Choice, Options
+from mezzotint.runs import checkpoint, weaker
 from mezzotint.runs.codecs import unseen
 from mezzotint.runs.recipe import FAMILIES, Recipe, family_class
 from mezzotint.seeds import forked, seed_generators
@@ -34,7 +35,7 @@ def _network_class(options: Options, family: type[Family]) -> Any:  # noqa: ANN4
 
 def family(recipe: Recipe, num_classes: int, machine: Machine) -> Family:
     """Return the recipe's family with freshly drawn weights, on the machine's device and in its memory layout."""
-    shape = _shape(recipe, num_classes)
+    shape = network_shape(recipe, num_classes)
     seed_generators(recipe.seed, "weights")
     network_class = _network_class(recipe.network, family_class(recipe.family))
     with naming("network"):
@@ -44,20 +45,31 @@ def family(recipe: Recipe, num_classes: int, machine: Machine) -> Family:
 
 def around(network: nn.Module, recipe: Recipe, num_classes: int) -> Family:
     """Return the recipe's family around a network of the caller's."""
-    shape = _shape(recipe, num_classes)
-    codes = (shape.channels_in, shape.image_size, shape.image_size)
+    size, classes = recipe.data.image_size, num_classes if recipe.family.class_conditional else 0
+    codes = (_channels(recipe), size, size)
     codec = cast("Codec", recipe.codec)
     family: Any = family_class(recipe.family)  # every family is built from the same five
-    return family(network, recipe.family, codec, codes, shape.num_classes)
+    return family(network, recipe.family, codec, codes, classes)
 
 
-def _shape(recipe: Recipe, num_classes: int) -> NetworkShape:
-    channels, size = recipe.data.channels, recipe.data.image_size
+def _channels(recipe: Recipe) -> int:
+    channels = recipe.data.channels
     assert channels is not None, "a resolved recipe knows its channels"  # `open_run` and `check` see to it
+    return channels
+
+
+def network_shape(recipe: Recipe, num_classes: int) -> NetworkShape:
+    """Return what data and family demand of the recipe's network; `BadInput` for classes that the data don't have."""
+    channels = _channels(recipe)
     if recipe.family.class_conditional and not num_classes:
         raise BadInput("family.class_conditional: the images have no labels; set it to false")
     return NetworkShape(
-        channels, channels, size, num_classes if recipe.family.class_conditional else 0, augmentation=recipe.told()
+        recipe.family.channels_in(channels),
+        recipe.family.channels_out(channels),
+        recipe.data.image_size,
+        recipe.family.classes(num_classes),
+        augmentation=recipe.told(),
+        encoded=recipe.family.encoded,
     )
 
 
@@ -71,8 +83,34 @@ def check(recipe: Recipe, num_classes: int) -> None:
         raise BadInput(
             "training.gradient_checkpointing: this network names no blocks to compute again; set it to false"
         )
-    with naming("sampling"):
-        built.generator(recipe.sampling)
+    if built.draws:
+        with naming("sampling"):
+            drawing = built.generator(recipe.sampling)
+            asked = weaker.wanted(drawing)
+            found = None if asked is None else weaker.find(asked)
+            if found is not None and whole == recipe:  # what is assumed of the images may not be what the other has
+                with torch.device("meta"):
+                    _beside(drawing, found, Machine(torch.device("meta"), "float32", 1))
+
+
+def generator(family: Family, recipe: Recipe, machine: Machine) -> Generator:
+    """Return what draws as the recipe says from a family's weights; a weaker model that guides it is loaded, too."""
+    drawing = family.generator(recipe.sampling)
+    asked = weaker.wanted(drawing)
+    if asked is None:
+        return drawing
+    found = weaker.find(asked)
+    guided, other = _beside(drawing, found, machine)
+    load_weights(other, checkpoint.load_weights(found.checkpoint, "ema"))
+    machine.lighten(other)
+    return guided
+
+
+def _beside(drawing: Generator, found: weaker.Weaker, machine: Machine) -> tuple[Generator, Family]:
+    """Return a generator with a weaker model beside it, and that, its weights not loaded; `BadInput` if unfit."""
+    with forked("weaker"):
+        built = family(found.recipe, found.num_classes, machine).eval().requires_grad_(False)
+    return weaker.beside(drawing, built), built
 
 
 def assumed(recipe: Recipe) -> Recipe:
@@ -119,7 +157,9 @@ def learner(recipe: Recipe, num_classes: int, machine: Machine) -> Learner:
 
 def trainer(recipe: Recipe, loader: Loader, machine: Machine) -> Trainer:
     """Return the surroundings of this recipe's training."""
-    return Trainer(loader.chunk, augmentation(recipe), machine, recipe.seed)
+    batch = recipe.training.batch_size
+    turn = Turn(machine.rank, machine.world, batch, recipe.training.chunk_size or batch)
+    return Trainer(loader.feed(turn), augmentation(recipe), machine, recipe.seed)
 
 
 def load_weights(into: Family, tensors: dict[str, Tensor]) -> None:

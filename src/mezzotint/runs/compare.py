@@ -61,22 +61,33 @@ def contenders(
     against: str,
     protocols: Sequence[str] = (),
     *,
-    which: str = "last",
+    which: str = "auto",
     weights: Weights = "ema",
     device: str = "auto",
     held_out: str | None = None,
 ) -> list[Contender]:
-    """Open everything that is compared; the first run's own protocol is the default for all."""
+    """Open everything that is compared; the first run's own protocol is the default for all.
+
+    A target `RUN@CHECKPOINT` is judged at that checkpoint, the other runs at `which`.
+    """
     if len(targets) < 2:
         raise BadInput(f"compare: {len(targets)} target has no rival, name two or more runs or sets of pictures")
-    protocols = protocols or _own_protocol(targets, device)
+    dated = [_dated(target, which) for target in targets]
+    protocols = protocols or _own_protocol([target for target, _ in dated], device)
     found = []
-    for name, target in zip(_names(targets), targets, strict=True):
-        is_run = RunFolder(target).exists
-        ways = {"which": which, "weights": weights} if is_run else {}
+    for name, (target, at) in zip(_names(targets), dated, strict=True):
+        ways = {"which": at, "weights": weights} if RunFolder(target).exists else {}
         case = open_case(target, against, protocols, device=device, held_out=held_out, **ways)  # type: ignore[arg-type]
         found.append(Contender(name, case))
     return found
+
+
+def _dated(target: Path, which: str) -> tuple[Path, str]:
+    """Split `RUN@CHECKPOINT` into both; `which` is the checkpoint of a run that names none."""
+    run, mark, named = str(target).rpartition("@")
+    if mark and RunFolder(Path(run)).exists and not target.exists():
+        return Path(run), named
+    return target, which
 
 
 def _own_protocol(targets: Sequence[Path], device: str) -> list[str]:

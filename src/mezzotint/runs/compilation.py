@@ -7,7 +7,7 @@ from mezzotint.machine import Compilation, Machine
 from mezzotint.runs import build
 from mezzotint.runs.fitting import blank_batches
 from mezzotint.runs.measured import Compiled, recall
-from mezzotint.runs.recipe import Recipe
+from mezzotint.runs.recipe import Recipe, family_class
 from mezzotint.seeds import forked
 from mezzotint.training.cost import operations
 
@@ -24,6 +24,10 @@ def decide(recipe: Recipe, machine: Machine, num_classes: int, seconds: float | 
     wish, lacking = recipe.training.compile, machine.compiler_lacks()
     if wish == "off":
         return Compilation(False, "off by training.compile")
+    if not family_class(recipe.family).compiles:
+        if wish == "on":
+            raise BadInput("training.compile=on: this family's networks can't be compiled; set auto or off")
+        return Compilation(False, "off: what is compiled can't be differentiated twice, as this family's losses are")
     if wish == "on" and lacking:
         raise BadInput(f"training.compile=on needs {lacking}; install it, or set auto or off")
     if wish == "on":

@@ -82,11 +82,11 @@ def _records(
     """Make the records that are due. The checkpoint comes last: a log cut back to it has lost nothing."""
     best = False
     if "log" in due:
-        yield _log(run, learner, "update", meter.values(run))
+        yield _log(run, learner, "update", {**meter.values(run), **loader.trouble()})
     if "validation" in due:
         yield _log(run, learner, "validation", validate(run, learner, loader))
     if "sheet" in due:
-        yield _log(run, learner, "sheet", draw(run, learner))
+        yield _log(run, learner, "sheet", draw(run, learner, loader))
     if "score" in due:
         record = _log(run, learner, "score", monitor.score(learner))
         best = monitor.improves(record.json())
@@ -175,14 +175,15 @@ def validate(run: Run, learner: Learner, loader: Loader) -> Values:
 
 def _held_out(run: Run, family: Family, loader: Loader) -> dict[str, float]:
     pixels, labels = loader.held_out(run.recipe.training.validation_size)
-    size, totals = run.recipe.training.chunk_size or len(pixels), dict[str, float]()
+    size, means = run.recipe.training.chunk_size or len(pixels), dict[str, Tensor]()
     with forked(run.recipe.seed, "validation"), run.machine.autocast(), run.machine.plainly():
         for start in range(0, len(pixels), size):
             chunk = _batch(run, pixels[start : start + size], None if labels is None else labels[start : start + size])
             share = len(chunk.images) / len(pixels)
             for name, value in family.held_out(chunk).items():
-                totals[name] = totals.get(name, 0.0) + value.item() * share
-    return totals
+                part = value.cpu().double() * share
+                means[name] = means[name] + part if name in means else part
+    return family.summarise(means)
 
 
 def _batch(run: Run, pixels: Tensor, labels: Tensor | None) -> Batch:
@@ -191,12 +192,12 @@ def _batch(run: Run, pixels: Tensor, labels: Tensor | None) -> Batch:
     return Batch(images, None if labels is None else labels.to(device), None, 0, 0)
 
 
-def draw(run: Run, learner: Learner) -> Values:
-    """Write the sample sheets of raw and averaged weights; return their paths."""
+def draw(run: Run, learner: Learner, loader: Loader) -> Values:
+    """Write the sheets of raw and averaged weights; return their paths."""
     paths: Values = {}
     for name, family in (("raw", learner.family), ("ema", learner.ema.family)):
         path = run.folder.samples / f"{learner.images_seen:09d}-{name}.png"
-        write_png(path, draw_sheet(family, run.recipe, run.machine, run.recipe.training.sheet_size))
+        write_png(path, draw_sheet(family, run.recipe, run.machine, run.recipe.training.sheet_size, loader))
         paths[name] = str(path)
     return paths
 

@@ -1,6 +1,7 @@
 """What a run will need, told before anything starts: counted where it can be, timed in a few trial updates."""
 
 from dataclasses import dataclass
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +9,11 @@ from torch import Tensor, nn
 from mezzotint.contracts import Condition
 from mezzotint.machine import Machine
 from mezzotint.memory import free_bytes, memory_told, peak_bytes
-from mezzotint.runs import build
+from mezzotint.networks import Network
+from mezzotint.runs import build, weaker
 from mezzotint.runs.compilation import decide, expected, operations_per_image
 from mezzotint.runs.fitting import blank_batches, choose_chunk, training_memory
-from mezzotint.runs.recipe import Recipe
+from mezzotint.runs.recipe import Recipe, family_class
 from mezzotint.seeds import SeededNoise, forked
 from mezzotint.training.cost import Pace, evaluation_seconds, pace
 from mezzotint.training.loop import Trainer
@@ -70,7 +72,7 @@ def estimate(recipe: Recipe, num_classes: int, machine: Machine) -> Estimate:
     `RunFailed` where not even a few images fit into memory.
     """
     whole = build.assumed(recipe)
-    process = peak_bytes(machine.device) + _PROCESS if machine.device.type == "cpu" else 0
+    process = _process_bytes(whole) if machine.device.type == "cpu" else 0
     with memory_told("a trial update", LESS_MEMORY), forked(recipe.seed, "estimate"):
         needed = training_memory(whole, num_classes, machine)
         chunk = choose_chunk(whole.training, needed, machine)
@@ -113,6 +115,13 @@ def estimate(recipe: Recipe, num_classes: int, machine: Machine) -> Estimate:
     )
 
 
+def _process_bytes(recipe: Recipe) -> int:
+    """Return what Python and its packages take once updates begin; what monitoring imports is imported for it."""
+    if recipe.evaluation.monitor != "off":
+        import_module("torchvision.models")
+    return peak_bytes(torch.device("cpu")) + _PROCESS
+
+
 def _pace(recipe: Recipe, num_classes: int, machine: Machine, rows: int) -> Pace:
     """Time updates of `rows` random images with a throwaway learner."""
     trial = recipe.but(training=recipe.training.but(images=2**50, batch_size=rows, chunk_size=rows))
@@ -127,22 +136,25 @@ def _pace(recipe: Recipe, num_classes: int, machine: Machine, rows: int) -> Pace
 
 
 class _Counting(nn.Module):
-    """A network that costs nothing and counts the images it is called for."""
+    """A network of so many channels out that costs nothing and counts the images it is called for."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels_out: int) -> None:
         super().__init__()
-        self.rows = 0
+        self.channels_out, self.rows = channels_out, 0
 
     def forward(self, x: Tensor, level: Tensor, condition: Condition) -> Tensor:
-        """Noisy codes [N, C, S, S] -> zeros of their shape."""
+        """Noisy codes [N, C, S, S] -> zeros [N, channels_out, S, S]."""
         self.rows += len(x)
-        return torch.zeros_like(x)
+        return x.new_zeros(len(x), self.channels_out, *x.shape[2:])
 
 
 def evaluations(recipe: Recipe, num_classes: int) -> float:
-    """Return the nfe of one image drawn as the recipe says: network calls, guidance included."""
-    network = _Counting()
-    generator = build.around(network, recipe, num_classes).generator(recipe.sampling)
+    """Return the nfe of one image drawn as the recipe says: network calls, guidance included, a weaker model's too."""
+    if not issubclass(family_class(recipe.family).architecture, Network):
+        return 1.0  # no noise levels to walk down
+    network = _Counting(build.network_shape(recipe, num_classes).channels_out)
+    family = build.around(network, recipe, num_classes)
+    generator = weaker.by_itself(family, recipe)
     labels = torch.zeros(1, dtype=torch.int64) if generator.num_classes else None
     generator.decode(torch.randn(1, *generator.latent_shape), labels, SeededNoise([0]))
     return float(network.rows)

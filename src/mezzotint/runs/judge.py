@@ -21,7 +21,6 @@ from mezzotint.evaluation.protocols import Protocol
 from mezzotint.evaluation.score import Provenance, Score
 from mezzotint.machine import Machine
 from mezzotint.options import parse
-from mezzotint.runs import checkpoint
 from mezzotint.runs.folder import RunFolder
 from mezzotint.runs.references import BATCH, Packed, Real, open_real, provenance
 from mezzotint.runs.run import Run, open_run
@@ -104,7 +103,7 @@ def open_case(
     against: str,
     protocols: Sequence[str] = (),
     *,
-    which: str = "last",
+    which: str = "auto",
     weights: Weights = "ema",
     changes: Sequence[str] = (),
     device: str = "auto",
@@ -116,7 +115,7 @@ def open_case(
         _check_files(target, protocols, changes)
         return _files_case(target, against, protocols, device, held_out)
     run = open_run(folder, device)
-    which = checkpoint.find(folder.checkpoints, which).name  # now: a run that goes on has another last one soon
+    which = run.chosen(which).name  # now: a run that goes on has another last one soon
     protocols = protocols or [run.changed(changes).evaluation.protocol]
     return _run_case(protocols, Drawing(run, which, weights, tuple(changes), against), held_out)
 

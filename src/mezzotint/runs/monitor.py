@@ -70,7 +70,7 @@ class Monitor:
         options, decided = run.recipe.evaluation, run.folder.read_environment()
         if "monitor" in decided:
             return cls(run, loader, clock, decided["monitor"], decided["monitor_every_images"])._knowing_the_best()
-        monitor = cls(run, loader, clock, monitored(options, loader), options.every_images)
+        monitor = cls(run, loader, clock, monitored(run.recipe, loader), options.every_images)
         return monitor._knowing_the_best()
 
     def __post_init__(self) -> None:
@@ -145,12 +145,14 @@ class Monitor:
             few = min(16, protocol.count)
             pictures = self._pictures(learner, few)
             began = self.clock()
+            pictures.batch(0)  # what draws may have to be made ready, as often as it is scored
+            ready = self.clock()
             pixels, _ = pictures.batch(0)
             side.extractor.features(pixels.expand(-1, 3, -1, -1))
             drawn = self.clock()
             METRICS[protocol.metric]()(side.reference[: protocol.count], side.reference, side.held_out)
             ended = self.clock()
-        return (drawn - began) * protocol.count / few + ended - drawn, ended - began
+        return (ready - began) + (drawn - ready) * protocol.count / few + ended - drawn, ended - began
 
     def due(self, images_seen: int, last: bool) -> bool:
         """Whether the update that ended at `images_seen` is to be scored: at the cadence, and at the end of a run."""
@@ -190,7 +192,8 @@ class Monitor:
 
     def _pictures(self, learner: Learner, count: int) -> DrawnPictures:
         family = learner.ema.family.eval()
-        return DrawnPictures(family.generator(self.run.recipe.sampling), self.run.machine.alone(), count, BATCH)
+        generator = build.generator(family, self.run.recipe, self.run.machine)
+        return DrawnPictures(generator, self.run.machine.alone(), count, BATCH)
 
     def _ready(self) -> Prepared:
         """Load the extractor and look at the held-out images, once."""

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 
 from mezzotint.data.loading import Loader
+from mezzotint.errors import BadInput
 from mezzotint.evaluation.extractors import ExtractorOptions
 from mezzotint.evaluation.extractors.squeezenet import SqueezeNet
 from mezzotint.evaluation.weights import present
-from mezzotint.runs.recipe import EvaluationOptions
+from mezzotint.runs.recipe import Recipe, family_class
 
 IMAGES = 256
 """Pictures of an automatic monitor: always of the same seeds against the same real images, so few tell a trend."""
@@ -15,8 +16,13 @@ LEAST_HELD_OUT = 128
 """With fewer held-out images no monitor is chosen automatically."""
 
 
-def monitored(options: EvaluationOptions, loader: Loader) -> str | None:
+def monitored(recipe: Recipe, loader: Loader) -> str | None:
     """Name the protocol that `evaluation.monitor` asks for, or that suits the images; None for no monitor."""
+    options, draws = recipe.evaluation, family_class(recipe.family).draws
+    if not draws and options.monitor not in ("auto", "off"):
+        raise BadInput(f"evaluation.monitor: {options.monitor} scores pictures, this family draws none; set it to off")
+    if not draws:
+        return None
     if options.monitor == "auto":
         return derived(loader, options.extractors)
     return None if options.monitor == "off" else options.monitor

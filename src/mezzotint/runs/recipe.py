@@ -14,13 +14,16 @@ from mezzotint.diffusion.family import Diffusion, DiffusionOptions
 from mezzotint.errors import BadInput, nearest
 from mezzotint.evaluation.extractors import EXTRACTORS, ExtractorOptions
 from mezzotint.evaluation.protocols import Protocol
+from mezzotint.gan.family import Gan
 from mezzotint.networks import NETWORKS
 from mezzotint.options import Choice, Count, Options, Tree, override, parse, parse_inner, read_yaml
 from mezzotint.registry import Table
 from mezzotint.runs.codecs import CODECS, CodecOptions, Identity, Moments
 from mezzotint.training.loop import LearningOptions
+from mezzotint.vae.family import VAE
+from mezzotint.vae.vq_family import VQVAE
 
-FAMILIES = Table("family", {"diffusion": Diffusion})
+FAMILIES = Table("family", {"diffusion": Diffusion, "gan": Gan, "vae": VAE, "vq-vae": VQVAE})
 
 
 Cadence = Literal["log", "validation", "sheet", "checkpoint"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from mezzotint.data.loading import iterate
 from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions, ensure_pack
-from mezzotint.data.sources import SOURCES, Item
+from mezzotint.data.sources import SOURCES, Item, Listing
 from mezzotint.errors import BadInput, nearest
 from mezzotint.evaluation.given import Statistics, holds_statistics
 from mezzotint.evaluation.identity import Images
@@ -93,16 +93,25 @@ def provenance(pack: Pack) -> Provenance:
     return Provenance(name, info.split, kind, f"{info.image_size} px, crop {info.crop}, resize {info.filter}", whole)
 
 
+def listing_of(pack: Pack) -> Listing | None:
+    """List what a pack was prepared from; None where it is no longer there."""
+    info, place = pack.info, pack.info.provenance.get("path")
+    tree = {key: value for key, value in info.source.items() if key != "kind"}
+    try:
+        return parse(SOURCES[str(info.source["kind"])], tree).open(Path(place) if place else None, info.split)
+    except (BadInput, OSError):
+        return None  # moved since it was prepared
+
+
 def _files(pack: Pack) -> tuple[str, bool]:
     """Return the format of the first picture's file, and whether the pack is known to hold all pictures there are."""
-    info, place = pack.info, pack.info.provenance.get("path")
-    kind = str(info.source["kind"])
+    listing = listing_of(pack)
     try:
-        tree = {key: value for key, value in info.source.items() if key != "kind"}
-        listing = parse(SOURCES[kind], tree).open(Path(place) if place else None, info.split)
+        if listing is None:
+            return "unknown", False
         return _format_of(next(listing.read(np.arange(1)))), listing.count == len(pack)
     except (BadInput, OSError, StopIteration):
-        return "unknown", False  # moved since it was prepared
+        return "unknown", False
 
 
 def _format_of(item: Item) -> str:

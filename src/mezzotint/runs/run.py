@@ -11,9 +11,10 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from mezzotint.contracts import Family, Generator
+from mezzotint.data.building import Progress as PrepareProgress
 from mezzotint.data.loading import Loader
-from mezzotint.data.prepare import DataOptions, ensure_pack
-from mezzotint.data.prepare import Progress as PrepareProgress
+from mezzotint.data.prepare import DataOptions
+from mezzotint.data.streaming import open_loader
 from mezzotint.errors import BadInput
 from mezzotint.machine import Compilation, Machine
 from mezzotint.options import Options, Tree, override, parse, read_yaml, write_yaml
@@ -24,7 +25,7 @@ from mezzotint.runs.compilation import decide
 from mezzotint.runs.draw import MixedPrecision
 from mezzotint.runs.fitting import choose_chunk, training_memory
 from mezzotint.runs.folder import RunFolder, check_name
-from mezzotint.runs.recipe import Recipe
+from mezzotint.runs.recipe import Recipe, family_class
 from mezzotint.seeds import mix
 
 OnProgress = Callable[[PrepareProgress], None]
@@ -42,7 +43,7 @@ class Environment(Options):
     precision: Literal["float32", "bfloat16", "float16"] = Field(description="number type of its networks")
     threads: int = Field(ge=1, description="processor threads")
     num_classes: int = Field(ge=0, description="classes of its images, 0 without labels")
-    train_images: int = Field(ge=1, description="images it learns from, the held-out ones aside")
+    train_images: int = Field(ge=0, description="images it learns from, the held-out ones aside; 0: unknown, a stream")
     content_hash: str = Field(description="digest of its images")
     moments: Moments | None = Field(default=None, description="mean and standard deviation of its images")
     compiled: bool = Field(default=False, description="whether training compiles its network")
@@ -60,15 +61,15 @@ class Run:
     content_hash: str
 
     def loader(self, on_progress: OnProgress | None = None) -> Loader:
-        """Open the run's pack, preparing it again if it was removed; refuse data that have changed."""
-        pack = ensure_pack(self.recipe.data, on_progress)
-        if pack.content_hash != self.content_hash:
-            now, then = pack.content_hash[:12], self.content_hash[:12]
+        """Open the run's pack, preparing it again if it was removed, or its stream; refuse data that have changed."""
+        loader = open_loader(self.recipe.data, self.recipe.seed, on_progress)
+        if loader.pack.content_hash != self.content_hash:
+            now, then = loader.pack.content_hash[:12], self.content_hash[:12]
             raise BadInput(
                 f"run {self.folder.path}: its images have changed since it began (content {now}, was {then}); "
                 f"restore {self.recipe.data.path or 'them'}, or start a new run with --name"
             )
-        return Loader(pack, self.recipe.seed, self.recipe.data.held_out)
+        return loader
 
     def images_seen(self) -> int:
         """Return how far the run's last checkpoint is, in images."""
@@ -78,17 +79,40 @@ class Run:
         """Return the run's family with fresh weights."""
         return build.family(self.recipe, self.num_classes, self.machine)
 
+    def chosen(self, which: str) -> Path:
+        """Return the checkpoint called `auto`, `last`, `best` or by the images seen.
+
+        `auto` is the best by the monitored score where longer training may make this kind of model worse and the run
+        was monitored, else the last.
+        """
+        folder = self.folder.checkpoints
+        if which == "auto":
+            worsens = family_class(self.recipe.family).can_worsen
+            which = "best" if worsens and checkpoint.best(folder) is not None else "last"
+        return checkpoint.find(folder, which)
+
+    def told(self, which: str) -> str:
+        """Say which checkpoint `which` chooses, and how it stands to the others."""
+        number, last = int(self.chosen(which).name), self.images_seen()
+        best = ", the best by its monitored score" if number == checkpoint.best(self.folder.checkpoints) else ""
+        return f"checkpoint {number:,}{best}" + (", the last" if number == last else f" (--checkpoint last: {last:,})")
+
+    def trained(self, which: str, weights: Literal["ema", "raw"]) -> Family:
+        """Return the family as it was trained, to look at: `which` checkpoint (auto, last, best, or images seen)."""
+        path = self.chosen(which)
+        trained = self.family().eval().requires_grad_(False)
+        build.load_weights(trained, checkpoint.load_weights(path, weights))
+        self.machine.lighten(trained)
+        return trained
+
     def generator(self, which: str, weights: Literal["ema", "raw"], assignments: Sequence[str] = ()) -> Generator:
-        """Return what draws: `which` checkpoint (last, best, or images seen), `weights` ema or raw."""
-        path = checkpoint.find(self.folder.checkpoints, which)
-        drawn = self.family().eval().requires_grad_(False)
-        build.load_weights(drawn, checkpoint.load_weights(path, weights))
-        self.machine.lighten(drawn)
-        return MixedPrecision(drawn.generator(self.changed(assignments).sampling), self.machine)
+        """Return what draws: `which` checkpoint (auto, last, best, or images seen), `weights` ema or raw."""
+        drawn = self.trained(which, weights)
+        return MixedPrecision(build.generator(drawn, self.changed(assignments), self.machine), self.machine)
 
     def drawn_folder(self, which: str, weights: str, assignments: Sequence[str], label: int | None) -> Path:
         """Return where pictures go that were drawn this way: another checkpoint or option, another folder."""
-        images_seen = checkpoint.find(self.folder.checkpoints, which).name
+        images_seen = self.chosen(which).name
         ways = [*assignments, *([] if label is None else [f"label {label}"])]
         digest = f"-{mix(*ways):016x}"[:9] if ways else ""
         return self.folder.samples / f"drawn-{weights}-{images_seen}{digest}"
@@ -219,10 +243,10 @@ def _create(
     """Resolve a recipe against its data and this machine, and write it down as a new run."""
     tree, checked = recipe.read(name, assignments)
     machine = Machine.detect(device, checked.training.precision).prepare()
-    pack = ensure_pack(checked.data, on_progress)
-    loader = Loader(pack, checked.seed, checked.data.held_out)
+    loader = open_loader(checked.data, checked.seed, on_progress)
+    pack = loader.pack
     moments = Moments.of_levels(pack.info.mean, pack.info.std)
-    resolved = _resolve(tree, name, pack.channels, len(loader.train_indices)).measured(moments)
+    resolved = _resolve(tree, name, pack.channels, len(loader)).measured(moments)
     build.check(resolved, pack.num_classes)  # again: now its channels and classes are known
     needed = training_memory(resolved, pack.num_classes, machine.alone())
     chunk_size = choose_chunk(resolved.training, needed, machine)
@@ -231,7 +255,7 @@ def _create(
     machine = replace(machine, compilation=decide(resolved, machine, pack.num_classes, left))
     if deadline is not None:
         resolved = plan(resolved, loader, machine, pack.num_classes, deadline)
-    facts = {"recipe": Path(name).stem, "num_classes": pack.num_classes, "train_images": len(loader.train_indices)}
+    facts = {"recipe": Path(name).stem, "num_classes": pack.num_classes, "train_images": len(loader)}
     facts |= {"content_hash": pack.content_hash, "moments": moments.tree()}
     facts |= {"fixed_bytes": needed.fixed, "image_bytes": needed.image}
     folder.write_environment(machine.environment() | facts)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -19,6 +19,7 @@ _FLOAT = 4  # bytes of a master weight
 _SLOTS = 6  # weights, gradients, two moments of Adam, average, and a step's own room
 _WORKSPACE = 1.4  # what a backward pass needs at once, times what the forward pass left for it: 1.3 to 1.5 measured
 _AGAIN = 3.5  # the same for the largest block that is computed again, beside what waits for it: two U-Nets measured
+_LEAST = (3, 1)  # times of like updates, and of rounds of updates that differ
 _ROWS = (1, 2)  # images of the two counts that a line is drawn through
 
 MakeBatch = Callable[[int], Batch]
@@ -125,10 +126,13 @@ def _kept_bytes(phase: Phase, batch: Batch, machine: Machine, blocks: Sequence[n
 def operations(family: Family, make: MakeBatch) -> float:
     """Return one image's floating point operations, forward, over all phases (a multiply-add counts as two).
 
-    Products and convolutions alone, as `torch.utils.flop_counter` counts them; an update is three times that.
+    Products and convolutions alone, as `torch.utils.flop_counter` counts them; an update is three times that. Of a
+    family whose updates differ, the mean.
     """
     family.train()
-    return sum(flops(lambda phase=phase: phase.loss(make(1))) / phase.every for phase in family.phases())
+    rhythm, batch = family.rhythm(), make(1)
+    due = [(phase, replace(batch, update=n)) for n in range(rhythm) for phase in family.phases() if not n % phase.every]
+    return sum(flops(lambda phase=phase, one=one: phase.loss(one)) for phase, one in due) / rhythm
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +150,14 @@ class Pace:
 def pace(trainer: Trainer, learner: Learner, seconds: float = 2.0) -> Pace:
     """Measure real updates of a throwaway learner, for about `seconds` after the first: its batch is a trial's.
 
-    The median; what the optimizer and the average take is told apart by steps of theirs alone.
+    The median, of means over as many as differ; what the optimizer and the average take is told apart by steps of
+    theirs alone.
     """
-    updates, device = trainer.train(learner), trainer.machine.device
+    updates, device, rhythm = trainer.train(learner), trainer.machine.device, learner.family.rhythm()
     next(updates)
     took, deadline = list[float](), perf_counter() + seconds
-    while len(took) < 3 or perf_counter() < deadline:
-        took.append(once(lambda: next(updates), device))
+    while len(took) < _LEAST[rhythm > 1] or perf_counter() < deadline:
+        took.append(once(lambda: [next(updates) for _ in range(rhythm)], device) / rhythm)
     alone = min(once(lambda: _settle(learner), device) for _ in range(3))
     alone = min(alone, median(took))
     return Pace((median(took) - alone) / learner.options.batch_size, alone)
@@ -167,9 +172,9 @@ def _settle(learner: Learner) -> None:
 
 @torch.no_grad()
 def evaluation_seconds(family: Family, batch: Batch, machine: Machine, seconds: float = 0.5) -> float:
-    """Return the time of one image's forward pass, over all phases: the median of calls for about `seconds`."""
+    """Return the time of looking at one held-out image: the median of calls for about `seconds`."""
     took, deadline = list[float](), perf_counter() + seconds
     with machine.autocast():
         while len(took) < 3 or perf_counter() < deadline:
-            took.append(once(lambda: [phase.loss(batch) for phase in family.phases()], machine.device))
+            took.append(once(lambda: family.held_out(batch), machine.device))
     return median(took) / len(batch.images)

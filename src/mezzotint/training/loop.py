@@ -178,6 +178,8 @@ class Trainer:
                 sums |= totals.sums
                 norm = _clip(phase.module, learner.options.gradient_clip)
                 norms.append(norm if parts[f"{phase.name}/loss"].isfinite() else math.inf)
+                if len(learner.optimizers) > 1:
+                    parts[f"{phase.name}/gradient_norm"] = torch.tensor(norm)
                 if not math.isfinite(norms[-1]):
                     break
                 rate = learner.options.for_phase(phase.name).rate(learner.images_seen, learner.options.images)

@@ -5,9 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from mezzotint.cli.drawing import CHECKPOINT
+
 
 def command(
-    targets: Annotated[list[Path], typer.Argument(help="Runs, packs, folders of pictures, .parquet or .npz files.")],
+    targets: Annotated[
+        list[Path], typer.Argument(help="Runs (RUN@CHECKPOINT: at that one), packs, folders, .parquet or .npz files.")
+    ],
     against: Annotated[str, typer.Option(help="Real images: a pack, .parquet, folder, .npz or SOURCE:SPLIT.")],
     protocol: Annotated[
         list[str] | None, typer.Option(help="e.g. fid-50k; repeatable; without it the first run's own.")
@@ -15,7 +19,7 @@ def command(
     form: Annotated[
         Literal["table", "csv", "markdown", "json"], typer.Option("--format", help="How the table is written.")
     ] = "table",
-    checkpoint: Annotated[str, typer.Option(help="last, best (by the monitored score), or images seen.")] = "last",
+    checkpoint: Annotated[str, typer.Option(help=CHECKPOINT)] = "auto",
     weights: Annotated[Literal["ema", "raw"], typer.Option(help="ema (averaged) or raw.")] = "ema",
     held_out: Annotated[str | None, typer.Option(help="Further real images, for the floor.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",

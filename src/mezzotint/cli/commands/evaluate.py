@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mezzotint.cli.drawing import CHECKPOINT
+
 
 def command(
     target: Annotated[Path, typer.Argument(help="A run, a pack, a folder of pictures, a .parquet or an .npz.")],
@@ -23,7 +25,7 @@ def command(
     sampler: Annotated[str | None, typer.Option(help="See `mezzotint list samplers`.")] = None,
     steps: Annotated[int | None, typer.Option(help="Moves from noise to picture.")] = None,
     weights: Annotated[Literal["ema", "raw"], typer.Option(help="ema (averaged) or raw.")] = "ema",
-    checkpoint: Annotated[str, typer.Option(help="last, best (by the monitored score), or images seen.")] = "last",
+    checkpoint: Annotated[str, typer.Option(help=CHECKPOINT)] = "auto",
     held_out: Annotated[str | None, typer.Option(help="Further real images, for the floor.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON score a line.")] = False,
@@ -44,6 +46,8 @@ def command(
         device=device,
         held_out=held_out,
     )
+    if case.drawing and case.machine.is_main:
+        typer.echo(case.drawing.run.told(case.drawing.which), err=True)
     found = followed("evaluate", judge(case), case.machine)
     for score in found if case.machine.is_main else ():
         typer.echo(json.dumps(score.to_json()) if as_json else "\n".join(lines(score)))

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mezzotint.cli.drawing import CHECKPOINT
+
 
 def command(
     run: Annotated[Path, typer.Argument(help="A run's folder, e.g. runs/digits-edm.")],
@@ -17,7 +19,7 @@ def command(
     sampler: Annotated[str | None, typer.Option(help="See `mezzotint list samplers`.")] = None,
     steps: Annotated[int | None, typer.Option(help="Moves from noise to picture.")] = None,
     weights: Annotated[Literal["ema", "raw"], typer.Option(help="ema (averaged) or raw.")] = "ema",
-    checkpoint: Annotated[str, typer.Option(help="last, best (by the monitored score), or images seen.")] = "last",
+    checkpoint: Annotated[str, typer.Option(help=CHECKPOINT)] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures drawn at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto (where it was trained), cpu, cuda, mps.")] = "auto",
     out: Annotated[
@@ -47,4 +49,5 @@ def command(
         drawn = stream(generator, seeds, batch_size=batch_size, device=opened.machine.device, labels=labels)
         for batch in saved(drawn, destination, columns):
             progress.advance(len(batch.seeds))
+    typer.echo(opened.told(checkpoint), err=True)
     typer.echo(str(destination if destination.suffix else destination / SHEET))

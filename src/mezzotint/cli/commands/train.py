@@ -19,14 +19,17 @@ def command(
     started = time.monotonic()  # a budget counts from the command, so before torch is imported
     from mezzotint.cli.duration import seconds
     from mezzotint.cli.stopping import stoppable
-    from mezzotint.cli.training import follow, show_preparation
+    from mezzotint.cli.training import follow, preparation_shown
     from mezzotint.runs.drive import drive
     from mezzotint.runs.run import enter
 
     deadline = started + seconds(budget) if budget else None
     # Until the run exists there is nothing to save: Ctrl-C ends the preparation at once.
-    entered = enter(runs, name, recipe, overrides or (), device, deadline, show_preparation())
-    with entered as run, stoppable() as should_stop:
+    with (
+        preparation_shown() as show,
+        enter(runs, name, recipe, overrides or (), device, deadline, show) as run,
+        stoppable() as should_stop,
+    ):
         stopped = follow(run, drive(run, run.loader(), should_stop))
     if stopped:
         raise typer.Exit(130)

@@ -38,7 +38,8 @@ class Listing:
     """What a source holds, before anything is decoded.
 
     `class_names` is empty where there are no labels. `identity` changes when the files do. `read` yields the
-    items at ascending int64 indices below `count`, in that order, holding few of them at a time.
+    items at ascending int64 indices below `count`, in that order, holding few of them at a time. `shards` counts the
+    items of each part that is read quickest from front to back, where a source is made of such: only those stream.
     """
 
     count: int
@@ -46,15 +47,51 @@ class Listing:
     identity: str
     provenance: Mapping[str, str]
     read: Callable[[np.ndarray], Iterator[Item]]
+    shards: tuple[int, ...] = ()
+
+    def shard(self, number: int) -> "Shard":
+        """Return one of the shards by itself."""
+        begin, count = sum(self.shards[:number]), self.shards[number]
+        return Shard(
+            f"{self.identity} {number}", count, lambda start: self.read(np.arange(begin + start, begin + count))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of a source: its name, how many items it holds (None: unknown before that), those from one on."""
+
+    name: str
+    count: int | None
+    read: Callable[[int], Iterator[Item]]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a source holds, to be read from where it lies while training; nothing of it is kept.
+
+    `total` counts its items; None where that is unknown. `identity` changes when they do.
+    """
+
+    shards: tuple[Shard, ...]
+    total: int | None
+    class_names: tuple[str, ...]
+    identity: str
+    provenance: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A file as the data set's authors publish it: its address, its size in bytes (0: unknown), its MD5 if known."""
+    """A file as the data set's authors publish it: its address, its size in bytes (0: unknown), its MD5 if known.
+
+    `splits` are those it is needed for, none meaning every one. A zip that can't be read in place is to `unpack`.
+    """
 
     url: str
     size: int = 0
     md5: str | None = None
+    splits: tuple[str, ...] = ()
+    unpack: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +99,9 @@ class Card:
     """What is known of a published data set without having it.
 
     `pictures` counts each split; `size` is what must be downloaded, in bytes (about, where files are repacked);
-    `layout` says what `data.path` must be. Written with literals alone: `mezzotint list` reads them from the text.
+    `layout` says what `data.path` must be. Without one the `originals` are fetched, else the `hub`'s copy (an id, read
+    through `datasets`); where there is neither, people fetch it from `pages`, which name other copies too.
+    Written with literals alone: `mezzotint list` reads them from the text.
     """
 
     title: str
@@ -72,12 +111,15 @@ class Card:
     citation: str
     size: int
     layout: str
-    originals: tuple[Original, ...]
+    originals: tuple[Original, ...] = ()
+    hub: str | None = None
+    pages: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> str:
         """What `data.path` must be, and where to get it, as part of one line."""
-        return f"{self.layout} (from {self.originals[0].url}, about {gigabytes(self.size)} in all)"
+        place = self.originals[0].url if self.originals else self.pages[0]
+        return f"{self.layout} (from {place}, about {gigabytes(self.size)} in all)"
 
 
 def gigabytes(count: int) -> str:
@@ -96,6 +138,25 @@ class Source(Options):
     def open(self, path: Path | None, split: str) -> Listing:
         """List the pictures of a split at a path; raise `BadInput` where there are none."""
         raise NotImplementedError(f"{type(self).__name__} must say how it is opened")
+
+    def stream(self, path: Path | None, split: str) -> Flow:
+        """Return the shards of a split, unread; raise `BadInput` where the source isn't made of shards."""
+        found = self.open(path, split)
+        if not found.shards:
+            raise BadInput("data.stream: these pictures are in no shards; prepare them, or choose hub or webdataset")
+        shards = tuple(found.shard(number) for number, count in enumerate(found.shards) if count)
+        return Flow(shards, found.count, found.class_names, found.identity, found.provenance)
+
+    def originals(self, split: str) -> tuple[Original, ...]:
+        """Return the published files that make up `data.path` for a split; none where they can't be fetched."""
+        published = self.card.originals if self.card else ()
+        known = list(dict.fromkeys(name for original in published for name in original.splits))
+        wanted = chosen_splits(split, known) if known else ()
+        return tuple(original for original in published if not original.splits or {*original.splits} & {*wanted})
+
+    def hub_copy(self) -> "Source | None":
+        """Return the source that reads the hub's copy as these options ask, where originals can't be fetched."""
+        return None
 
 
 def chosen_splits(split: str, known: Iterable[str]) -> tuple[str, ...]:

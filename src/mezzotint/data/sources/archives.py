@@ -131,7 +131,7 @@ def _whole(path: Path) -> Iterator[None]:
 # --- Three kinds -----------------------------------------------------------------------------------------------
 
 
-def _inside(path: Path, name: str) -> str | None:
+def inside(path: Path, name: str) -> str | None:
     """Normalise a member's name; None for hidden ones; `BadInput` if it leads out of the archive."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if ".." in parts or name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
@@ -162,7 +162,7 @@ def _folder(path: Path, wanted: str) -> Members:
 
 def _zip(path: Path, wanted: str) -> Members:
     with zipfile.ZipFile(path) as archive:
-        found = {_inside(path, entry.filename): entry for entry in archive.infolist() if not entry.is_dir()}
+        found = {inside(path, entry.filename): entry for entry in archive.infolist() if not entry.is_dir()}
     found.pop(None, None)
 
     def contents(chosen: Iterable[str]) -> Iterator[bytes]:
@@ -180,7 +180,7 @@ def _tar(path: Path, wanted: str) -> Members:
     texts: dict[str, bytes] = {}  # kept, as finding each again means unpacking all that lies before it
     with tarfile.open(path, "r:*") as archive:
         for entry in _entries(archive):
-            name = _inside(path, entry.name)
+            name = inside(path, entry.name)
             if name is None or not entry.isreg():  # links and devices are never followed
                 continue
             places[name] = (entry.offset_data, entry.size)

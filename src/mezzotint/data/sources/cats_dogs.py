@@ -26,16 +26,19 @@ _CARD = Card(
             "kagglecatsanddogs_5340.zip",
             824_887_076,
         ),
-        Original("https://www.kaggle.com/c/dogs-vs-cats/data"),
-        Original("https://huggingface.co/datasets/microsoft/cats_vs_dogs"),
-        Original(
-            "https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz", 791_918_971, "5c4f3ee8e5d25df40f4fd59a7f44e54c"
-        ),
-        Original(
-            "https://thor.robots.ox.ac.uk/~vgg/data/pets/annotations.tar.gz",
-            19_173_078,
-            "95a8c909bbe2e81eed6a22bccdf3f68f",
-        ),
+    ),
+    pages=(
+        "https://www.kaggle.com/c/dogs-vs-cats/data",
+        "https://huggingface.co/datasets/microsoft/cats_vs_dogs",
+        "https://www.robots.ox.ac.uk/~vgg/data/pets (fetched with source.labels=breed: 811 MB)",
+    ),
+)
+_PETS = (
+    Original(
+        "https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz", 791_918_971, "5c4f3ee8e5d25df40f4fd59a7f44e54c"
+    ),
+    Original(
+        "https://thor.robots.ox.ac.uk/~vgg/data/pets/annotations.tar.gz", 19_173_078, "95a8c909bbe2e81eed6a22bccdf3f68f"
     ),
 )
 _SPECIES = ("cat", "dog")
@@ -54,6 +57,10 @@ class CatsDogs(Source):
     )
 
     card = _CARD
+
+    def originals(self, split: str) -> tuple[Original, ...]:
+        """Return Kaggle's archive, or for breeds Oxford's."""
+        return _PETS if self.labels == "breed" else super().originals(split)
 
     def open(self, path: Path | None, split: str) -> Listing:
         """List the pictures of a split."""

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from mezzotint.data.sources import Card, Listing, Original, Source, chosen_splits, existing
+from mezzotint.data.sources import Card, Listing, Source, chosen_splits, existing
 from mezzotint.data.sources.archives import Members, Picture, is_picture, listing, members, part
+from mezzotint.data.sources.hub import Hub
 from mezzotint.errors import BadInput, nearest
 
 _CARD = Card(
@@ -14,13 +15,10 @@ _CARD = Card(
     labels="none, or one of 40 attributes",
     licence="non-commercial research only",
     citation="Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild, ICCV 2015",
-    size=1_443_490_838,
+    size=11_800_000_000,
     layout="a folder with img_align_celeba/ or img_align_celeba.zip, and list_eval_partition.txt",
-    originals=(
-        Original(
-            "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html", 1_443_490_838, "00d2c5bc6d35e252742224ab0c1e8fcb"
-        ),
-    ),
+    hub="flwrlabs/celeba",
+    pages=("https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",),
 )
 _SPLITS = {"train": "0", "validation": "1", "test": "2"}
 
@@ -36,6 +34,10 @@ class CelebA(Source):
     )
 
     card = _CARD
+
+    def hub_copy(self) -> Source:
+        """Return the hub's copy: the authors offer theirs by hand only, 1.44 GB of JPEG where the copy is PNG."""
+        return Hub(dataset=_CARD.hub, label=self.attribute, labelled=self.attribute is not None)
 
     def open(self, path: Path | None, split: str) -> Listing:
         """List a split's faces, labelled by one attribute if that is asked for."""

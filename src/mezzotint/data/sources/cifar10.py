@@ -24,8 +24,8 @@ _CARD = Card(
         Original(
             "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a"
         ),
-        Original("https://huggingface.co/datasets/uoft-cs/cifar10"),
     ),
+    pages=("https://huggingface.co/datasets/uoft-cs/cifar10",),
 )
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _FILES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mezzotint.data.sources import Card, Listing, Original, Source, chosen_splits
+from mezzotint.data.sources import Card, Listing, Source, chosen_splits
 from mezzotint.data.sources.archives import Picture, is_picture, listing, members
 
 _CARD = Card(
@@ -13,11 +13,8 @@ _CARD = Card(
     licence="CC BY-NC-SA 4.0; each picture under its own licence",
     citation="Karras, Laine, Aila: A Style-Based Generator Architecture for GANs, arXiv:1812.04948",
     size=1_950_000_000,
-    layout="a folder or zip of thumbnails128x128/ or images1024x1024/",
-    originals=(
-        Original("https://github.com/NVlabs/ffhq-dataset (thumbnails128x128, 1.95 GB)"),
-        Original("https://github.com/NVlabs/ffhq-dataset (images1024x1024, 89.1 GB)"),
-    ),
+    layout="a folder or zip of thumbnails128x128/, or of images1024x1024/ with 89.1 GB",
+    pages=("https://github.com/NVlabs/ffhq-dataset",),
 )
 _FIRST_VALIDATION = 60_000  # by the data set's own json
 _NUMBER = re.compile(r"(\d+)\.\w+$")

@@ -1,16 +1,18 @@
-"""Any data set of the Hugging Face hub with a column of images: fetched once by `datasets`, then read from disk."""
+"""Any data set of the Hugging Face hub with a column of images: fetched once by `datasets`, or streamed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from mezzotint.data.sources import Item, Listing, Source
+from mezzotint.data.sources import Flow, Item, Listing, Shard, Source, chosen_splits
 from mezzotint.disk import home
-from mezzotint.errors import BadInput, nearest
+from mezzotint.errors import BadInput, RunFailed, nearest
 
 _WANTED = "data.source.dataset: is not set, must be a data set's id, e.g. uoft-cs/cifar10"
 
@@ -29,45 +31,88 @@ class Hub(Source):
 
     def open(self, path: Path | None, split: str) -> Listing:
         """Fetch or find the data set and list the rows of a split (`all`: every split, in turn)."""
-        if self.dataset is None and path is None:
-            raise BadInput(_WANTED)
-        name = str(path.expanduser()) if self.dataset is None and path is not None else str(self.dataset)
-        rows = self._rows(name, split)
-        image, label = self._columns(name, rows.features)
-        names = tuple(map(str, getattr(rows.features[label], "names", ()))) if label else ()
-        encoded = rows.cast_column(image, _datasets().Image(decode=False))
+        name = self._name(path)
+        with _told(name):
+            found = _datasets().load_dataset(name, self.config, revision=self.revision, cache_dir=_cache())
+        rows = _datasets().concatenate_datasets([found[chosen] for chosen in chosen_splits(split, found)])
+        columns = self._columns(name, rows.features)
+        encoded = rows.cast_column(columns.image, _datasets().Image(decode=False))
 
         def read(indices: np.ndarray) -> Iterator[Item]:
             for start in range(0, len(indices), _ROWS):
                 chosen = indices[start : start + _ROWS].tolist()
                 block = encoded[chosen]
-                labels = block[label] if label else [None] * len(chosen)
-                for row, stored, number in zip(chosen, block[image], labels, strict=True):
-                    yield Item(f"{split}:{row}", _number(number, names), _content(stored or {}))
+                for place, row in enumerate(chosen):
+                    yield columns.item(f"{split}:{row}", {key: values[place] for key, values in block.items()})
 
         identity = f"{name} {self.config} {split} {rows._fingerprint}"
-        provenance = {"path": name, "revision": str(self.revision or rows._fingerprint), **_licence(rows)}
-        return Listing(len(rows), names, identity, provenance, read)
+        provenance = {"path": name, "revision": str(self.revision or rows._fingerprint), **_licence(rows.info)}
+        return Listing(len(rows), columns.names, identity, provenance, read)
 
-    def _rows(self, name: str, split: str) -> Any:  # noqa: ANN401  (datasets is imported where it is used)
-        datasets = _datasets()
+    def stream(self, path: Path | None, split: str) -> Flow:
+        """Return the data set's files as shards, read over the network as `datasets` streams them; none is kept."""
+        name = self._name(path)
         with _told(name):
-            found = datasets.load_dataset(name, self.config, revision=self.revision, cache_dir=str(home() / "hub"))
-        if split == "all":
-            return datasets.concatenate_datasets(list(found.values()))
-        if split not in found:
-            raise BadInput(f"data.split: {name} has no split {split!r}; {nearest(split, [*found, 'all'])}")
-        return found[split]
+            builder = _datasets().load_dataset_builder(name, self.config, revision=self.revision, cache_dir=_cache())
+            found = builder.as_streaming_dataset()
+        chosen = [found[part] for part in chosen_splits(split, found)]
+        columns = self._columns(name, chosen[0].features or {})
+        shards = [
+            Shard(f"{part.split}:{number}", None, partial(_rows_of, name, part, number, columns))
+            for part in chosen
+            for number in range(part.num_shards)
+        ]
+        told = [(builder.info.splits or {}).get(str(part.split)) for part in chosen]
+        total = sum(part.num_examples for part in told if part) if all(told) else None
+        identity = f"{name} {self.config} {split} {builder.hash}"
+        provenance = {"path": name, "revision": str(self.revision or builder.hash), **_licence(builder.info)}
+        return Flow(tuple(shards), total or None, columns.names, identity, provenance)
 
-    def _columns(self, name: str, features: Any) -> tuple[str, str | None]:  # noqa: ANN401
+    def _name(self, path: Path | None) -> str:
+        if self.dataset is None and path is None:
+            raise BadInput(_WANTED)
+        return str(path.expanduser()) if self.dataset is None and path is not None else str(self.dataset)
+
+    def _columns(self, name: str, features: Any) -> "_Columns":  # noqa: ANN401
         kinds = {column: type(feature).__name__ for column, feature in features.items()}
         image = _column(name, "image", self.image, kinds, "Image")
         label = _column(name, "label", self.label, kinds, "ClassLabel") if self.labelled else None
         if image is None:
             raise BadInput(f"data.source.image: {name} has no column of images; its columns: {sorted(kinds)}")
-        if label is not None and kinds[label] != "ClassLabel":
-            raise BadInput(f"data.source.label: column {label!r} of {name} is {kinds[label]}, must be ClassLabel")
-        return image, label
+        if label is not None and not _names(label, features):
+            raise BadInput(
+                f"data.source.label: column {label!r} of {name} is {kinds[label]}, must be ClassLabel or true and false"
+            )
+        return _Columns(image, label, _names(label, features))
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Which columns hold pictures and labels, and the classes' names."""
+
+    image: str
+    label: str | None
+    names: tuple[str, ...]
+
+    def item(self, name: str, row: dict[str, Any]) -> Item:
+        number = row[self.label] if self.label else None
+        return Item(name, _number(number, self.names), _content(row[self.image] or {}))
+
+
+def _rows_of(name: str, part: Any, number: int, columns: _Columns, start: int) -> Iterator[Item]:  # noqa: ANN401
+    """Read one shard of a streamed split from a row on; `RunFailed` where the connection breaks."""
+    encoded = part.cast_column(columns.image, _datasets().Image(decode=False))
+    shard = encoded.shard(num_shards=part.num_shards, index=number)
+    try:
+        for row, values in enumerate(shard.skip(start), start):
+            yield columns.item(f"{part.split} {number}:{row}", values)
+    except Exception as error:  # the library raises its own, the hub's, Arrow's and the network's errors
+        detail = " ".join(str(error).split())[:200]
+        raise RunFailed(f"data.source.dataset: {name!r} can't be read on ({type(error).__name__}: {detail})") from None
+
+
+def _cache() -> str:
+    return str(home() / "hub")
 
 
 def _datasets() -> Any:  # noqa: ANN401  (untyped)
@@ -102,9 +147,18 @@ def _content(stored: dict[str, Any]) -> bytes | Path:
     return content if content is not None else Path(file) if file else b""
 
 
+def _names(label: str | None, features: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Class names of a label column; true and false are two classes, called after the column."""
+    if label is None:
+        return ()
+    if getattr(features[label], "dtype", None) == "bool":
+        return f"not {label}", label
+    return tuple(map(str, getattr(features[label], "names", ())))
+
+
 def _number(label: int | None, names: tuple[str, ...]) -> int | None:
-    return label if names and label is not None and label >= 0 else None
+    return int(label) if names and label is not None and label >= 0 else None
 
 
-def _licence(rows: Any) -> dict[str, str]:  # noqa: ANN401
-    return {"licence": str(rows.info.license)} if rows.info.license else {}
+def _licence(info: Any) -> dict[str, str]:  # noqa: ANN401
+    return {"licence": str(info.license)} if info.license else {}

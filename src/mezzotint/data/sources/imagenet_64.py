@@ -28,9 +28,13 @@ _CARD = Card(
     size=13_000_000_000,
     layout="a folder with train_data_batch_1.npz to 10 and val_data.npz, unzipped (the npz variant)",
     originals=(
-        Original("https://image-net.org/data/downsample/Imagenet64_train_part1_npz.zip"),
-        Original("https://image-net.org/data/downsample/Imagenet64_train_part2_npz.zip"),
-        Original("https://image-net.org/data/downsample/Imagenet64_val_npz.zip"),
+        Original(
+            "https://image-net.org/data/downsample/Imagenet64_train_part1_npz.zip", splits=("train",), unpack=True
+        ),
+        Original(
+            "https://image-net.org/data/downsample/Imagenet64_train_part2_npz.zip", splits=("train",), unpack=True
+        ),
+        Original("https://image-net.org/data/downsample/Imagenet64_val_npz.zip", splits=("validation",), unpack=True),
     ),
 )
 _PATTERNS = {"train": "train_data_batch_*.npz", "validation": "val_data*.npz"}
@@ -66,7 +70,9 @@ class ImageNet64(Source):
 def _batches(folder: Path, pattern: str) -> list[Path]:
     files = sorted(folder.rglob(pattern), key=lambda file: (len(file.name), file.name))  # batch_10 comes after batch_9
     if not files:
-        raise BadInput(f"data.path: {folder} holds no {pattern}, must be {_CARD.wanted}")
+        zipped = next(iter(sorted(folder.rglob("*npz.zip"))), None)
+        hint = f"; unzip {zipped} first" if zipped else ""
+        raise BadInput(f"data.path: {folder} holds no {pattern}, must be {_CARD.wanted}{hint}")
     return files
 
 

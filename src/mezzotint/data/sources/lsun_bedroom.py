@@ -32,10 +32,17 @@ _CARD = Card(
     size=43_000_000_000,
     layout="a folder of JPEG files, Parquet files, or the LMDB folder bedroom_train_lmdb",
     originals=(
-        Original("http://dl.yf.io/lsun/scenes/bedroom_train_lmdb.zip", md5="f2c5d904a82a6295dbdccb322b4b0a99"),
-        Original("http://dl.yf.io/lsun/scenes/bedroom_val_lmdb.zip"),
-        Original("https://www.kaggle.com/datasets/jhoward/lsun_bedroom"),
-        Original("https://huggingface.co/datasets/pcuenq/lsun-bedrooms"),
+        Original(
+            "http://dl.yf.io/lsun/scenes/bedroom_train_lmdb.zip",
+            md5="f2c5d904a82a6295dbdccb322b4b0a99",
+            splits=("train",),
+            unpack=True,
+        ),
+        Original("http://dl.yf.io/lsun/scenes/bedroom_val_lmdb.zip", splits=("val",), unpack=True),
+    ),
+    pages=(
+        "https://www.kaggle.com/datasets/jhoward/lsun_bedroom",
+        "https://huggingface.co/datasets/pcuenq/lsun-bedrooms",
     ),
 )
 _KEYS = 1 << 16  # turned into an array at a time

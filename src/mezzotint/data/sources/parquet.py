@@ -42,7 +42,8 @@ class Parquet(Source):
         def read(indices: np.ndarray) -> Iterator[Item]:
             for table, start, end in zip(tables, starts[:-1], starts[1:], strict=True):
                 inside = indices[(indices >= start) & (indices < end)] - start
-                yield from table.read(inside, numbers)
+                if len(inside):
+                    yield from table.read(inside, numbers)
 
         identity = fingerprint(files)
         provenance = {
@@ -50,7 +51,8 @@ class Parquet(Source):
             "files": str(len(files)),
             "revision": identity,
         }
-        return Listing(int(starts[-1]), names, identity, provenance, read)
+        groups = tuple(count for table in tables for count in table.groups)
+        return Listing(int(starts[-1]), names, identity, provenance, read, groups)
 
 
 def holds_parquet(path: Path | None) -> bool:
@@ -85,6 +87,7 @@ class _Table:
         self.file = file
         with _readable(file), parquet.ParquetFile(file) as opened:
             self.count: int = opened.metadata.num_rows
+            self.groups = [opened.metadata.row_group(n).num_rows for n in range(opened.metadata.num_row_groups)]
             schema = opened.schema_arrow
         typed = _typed_columns(file, schema)
         self.image = _column(file, "image", image, schema.names, typed["Image"])

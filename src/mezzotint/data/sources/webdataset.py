@@ -49,13 +49,16 @@ class WebDataset(Source):
         def read(indices: np.ndarray) -> Iterator[Item]:
             for shard, rows, start, end in zip(shards, samples, starts[:-1], starts[1:], strict=True):
                 chosen = [rows[row] for row in indices[(indices >= start) & (indices < end)] - start]
+                if not chosen:
+                    continue
                 contents = shard.contents(sample.member for sample in chosen)
                 for sample, content in zip(chosen, contents, strict=True):
                     yield Item(f"{shard.path.name}:{printable(sample.member)}", number.get(sample.label), content)
 
         identity = fingerprint(shard.path for shard in shards)
         provenance = {"path": printable(path), "files": str(len(shards)), "revision": identity}
-        return Listing(int(starts[-1]), tuple(str(kind) for kind in ordered), identity, provenance, read)
+        names, counts = tuple(str(kind) for kind in ordered), tuple(map(len, samples))
+        return Listing(int(starts[-1]), names, identity, provenance, read, counts)
 
     def _samples(self, shard: Members) -> list[_Sample]:
         """Group members by their name up to the first dot of its last part; those without a picture are none."""

@@ -1,7 +1,7 @@
 """CLIP (Radford et al. 2021): image embeddings of length 1, what CMMD (Jayasumana et al. 2024) compares."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,17 @@ from torch import Tensor, nn
 
 from mezzotint.errors import BadInput, nearest
 from mezzotint.evaluation.extractors import Batches, Extractor, Features, PublishedWeights
-from mezzotint.evaluation.extractors.resizing import pillow_bicubic, standardised
+from mezzotint.evaluation.extractors.resizing import IMAGENET_MEAN, IMAGENET_STD, pillow_bicubic, standardised
 from mezzotint.evaluation.weights import Published, read_weights
 
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_Colours = tuple[float, float, float]
+NORMALISATIONS: Mapping[str, tuple[_Colours, _Colours]] = {
+    "openai": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+"""Mean and standard deviation of each channel, 0..1, that the tower's images had in training."""
+
 TOWER = "visual."
 """What the names of the image tower's weights begin with in open-clip's layout; the text tower isn't needed."""
 
@@ -23,9 +30,9 @@ def _published(file: str, sha256: str) -> tuple[Published, ...]:
 
 
 class _Embedding(nn.Module):
-    def __init__(self, tower: nn.Module, side: int) -> None:
+    def __init__(self, tower: nn.Module, side: int, mean: _Colours, std: _Colours) -> None:
         super().__init__()
-        self.tower, self.side = tower, side
+        self.tower, self.side, self.mean, self.std = tower, side, mean, std
 
     def forward(self, pixels: Tensor) -> Features:
         height, width = pixels.shape[-2:]
@@ -33,7 +40,7 @@ class _Embedding(nn.Module):
         resized = pillow_bicubic(pixels, self.side * height // short, self.side * width // short)
         top, left = (round((length - self.side) / 2) for length in resized.shape[-2:])
         images = resized[..., top : top + self.side, left : left + self.side].to(torch.float32).div_(255)
-        return Features(F.normalize(self.tower(standardised(images, MEAN, STD)), dim=1), None)
+        return Features(F.normalize(self.tower(standardised(images, self.mean, self.std)), dim=1), None)
 
 
 def _tower(model: str) -> tuple[nn.Module, int]:
@@ -71,6 +78,10 @@ class Clip(PublishedWeights):
         default="ViT-L-14-336-quickgelu",
         description="open-clip's name of the architecture; OpenAI's weights need the ones with quickgelu",
     )
+    normalisation: Literal["openai", "imagenet", "half"] = Field(
+        default="openai",
+        description="mean and standard deviation of the images that the weights were trained with; half: 0.5 and 0.5",
+    )
 
     def load(self, labelled: Batches | None, device: torch.device) -> Extractor:
         """Return the extractor with checked weights; `labelled` isn't used."""
@@ -83,5 +94,7 @@ class Clip(PublishedWeights):
             tower.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
         except RuntimeError:
             raise BadInput(f"{path}: not the weights of open-clip's {self.model}") from None
-        rule = f"{self.model}: Pillow bicubic, short side to {side}, centre; CLIP's mean and std; divided by length"
-        return Extractor("clip", int(tower.output_dim), _Embedding(tower, side), rule, device, 16)  # type: ignore[arg-type]
+        colours = {"openai": "CLIP's"}.get(self.normalisation, self.normalisation)
+        rule = f"{self.model}: Pillow bicubic, short side to {side}, centre; {colours} mean and std; divided by length"
+        network = _Embedding(tower, side, *NORMALISATIONS[self.normalisation])
+        return Extractor("clip", int(tower.output_dim), network, rule, device, 16)  # type: ignore[arg-type]

@@ -13,10 +13,18 @@ from mezzotint.evaluation.cache import tensors_hash
 from mezzotint.evaluation.extractors import Batches, Extractor, Features, PublishedWeights
 from mezzotint.evaluation.extractors.fused import FusedConv
 from mezzotint.evaluation.extractors.resizing import tensorflow_bilinear
+from mezzotint.evaluation.extractors.threads import by_threads
 from mezzotint.evaluation.weights import Published, read_weights
 
 SIDE = 299
 RULE = f"TensorFlow 1 bilinear to {SIDE} x {SIDE}, -1..1"
+
+BATCH_SIZE = 64
+AT_ONCE = 4
+"""Images that a thread of a CPU passes through the network together.
+
+Up to 5 no layer's output exceeds 32 MB, above which glibc hands memory back and faults it in again.
+"""
 
 
 # --- The network, rebuilt from torch-fidelity's so that nothing is computed twice or copied ----------------------
@@ -91,9 +99,12 @@ class _Inception(nn.Module):
         self.body = nn.Sequential(*map(_rebuilt, parts), nn.Flatten())
         self.register_buffer("logits", logits.get_parameter("weight").detach())
 
+    def _pooled(self, pixels: Tensor) -> Tensor:
+        return self.body(tensorflow_bilinear(pixels, SIDE).sub_(128).div_(128))
+
     def forward(self, pixels: Tensor) -> Features:
-        images = tensorflow_bilinear(pixels, SIDE).sub_(128).div_(128)
-        features = self.body(images)
+        on_cpu = pixels.device.type == "cpu"
+        features = by_threads(self._pooled, pixels, AT_ONCE) if on_cpu else self._pooled(pixels)
         return Features(features, (features @ self.get_buffer("logits").T).softmax(1))
 
 
@@ -132,6 +143,4 @@ class Inception(PublishedWeights):
             network = _Inception(_peer(state))
         except RuntimeError:
             raise BadInput(f"{path}: not Inception weights in torch-fidelity's format") from None
-        # Up to 5 images no layer's output exceeds 32 MB, above which glibc hands memory back and faults it in again.
-        batch_size = max(4, 2 * torch.get_num_threads()) if device.type == "cpu" else 64
-        return Extractor("inception", 2048, network, RULE, device, batch_size, tensors_hash(state))
+        return Extractor("inception", 2048, network, RULE, device, BATCH_SIZE, tensors_hash(state))

@@ -15,13 +15,11 @@ def command(
 ) -> None:
     """Decode, crop and resize images, once.
 
-    The result is a pack: a folder that training reads without decoding anything again.
+    The result is a pack: a folder that training reads without decoding anything again. A published data set whose
+    files aren't here (no path=...) is fetched first: `mezzotint data inspect NAME` says from where and how large it is.
+    A preparation that was interrupted goes on where it stopped.
     """
     from mezzotint.cli.packs import describe
     from mezzotint.cli.preparing import data_options, prepared
-    from mezzotint.cli.progress import Progress
 
-    options = data_options(target, overrides or ())
-    with Progress("prepare", None) as progress:
-        pack = prepared(options, out, progress)
-    typer.echo(describe(pack))
+    typer.echo(describe(prepared(data_options(target, overrides or ()), out)))

@@ -1,0 +1,1 @@
+"""Variational autoencoders: likelihoods of pixels, a learnt Gaussian code, a learnt codebook."""
