@@ -11,7 +11,7 @@ from pictures import feed
 from mezzotint.machine import Compilation, Machine
 from mezzotint.runs import build
 from mezzotint.runs.recipe import Recipe
-from mezzotint.runs.reference import recipe, updates
+from mezzotint.runs.workload import recipe, updates
 
 WARMUP_IMAGES = 500  # so that most of a few hundred updates learn at the full rate
 REFERENCE, FAST = "float32, eager", "fast"

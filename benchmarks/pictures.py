@@ -6,7 +6,7 @@ from pathlib import Path
 from mezzotint.data.loading import Loader
 from mezzotint.data.prepare import DataOptions, ensure_pack
 from mezzotint.options import parse
-from mezzotint.runs.reference import random_pixels
+from mezzotint.runs.workload import random_pixels
 from mezzotint.training.loop import Feed
 
 ROOT = Path(__file__).resolve().parents[1]

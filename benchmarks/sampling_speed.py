@@ -14,7 +14,7 @@ from mezzotint.machine import Machine
 from mezzotint.options import parse
 from mezzotint.runs import build
 from mezzotint.runs.recipe import Recipe
-from mezzotint.runs.reference import NETWORK
+from mezzotint.runs.workload import NETWORK
 from mezzotint.training.speed import interleaved, medians
 
 WAYS = ("ddim:50", "dpmpp-2m:12", "dpmpp-2m:10", "unipc:10", "pndm:10")

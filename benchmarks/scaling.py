@@ -10,7 +10,7 @@ from mezzotint.machine import Machine
 from mezzotint.options import Tree
 from mezzotint.runs import build
 from mezzotint.runs.compilation import operations_per_image
-from mezzotint.runs.reference import random_pixels, recipe, updates
+from mezzotint.runs.workload import random_pixels, recipe, updates
 from mezzotint.training.speed import interleaved, medians
 
 SIDE, WIDTH, BATCH = 32, 32, 16

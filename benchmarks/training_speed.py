@@ -12,7 +12,7 @@ from torch import nn
 from mezzotint.machine import Compilation, Machine
 from mezzotint.runs import build
 from mezzotint.runs.compilation import operations_per_image
-from mezzotint.runs.reference import recipe, updates
+from mezzotint.runs.workload import recipe, updates
 from mezzotint.training.speed import (
     convolutions,
     flops,

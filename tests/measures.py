@@ -180,6 +180,18 @@ def round_trip(prediction: Prediction, schedule: Schedule, dtype: torch.dtype) -
     return RoundTrip(errors[0], errors[-1], max(multiples))
 
 
+@torch.no_grad()
+def moved_by_rounding(prediction: Prediction, schedule: Schedule, sampler: Sampler, steps: int) -> float:
+    """Root mean square change of drawn codes when the exact network's output is rounded to bfloat16 at every call."""
+    grid, drawn = Karras().within(schedule).grid(steps), list[Tensor]()
+    for dtype in (torch.float32, torch.bfloat16):
+        network = Rounded(ExactNetwork(D, prediction), dtype)
+        denoise = Preconditioned(network, prediction, LogSigma(), schedule)
+        moves = integrate(denoise, start(1000, float(grid[0])).float(), grid, sampler, SeededNoise(range(1000)))
+        drawn.append(list(moves)[-1].x)
+    return float((drawn[1] - drawn[0]).square().mean().sqrt())
+
+
 # --- Tables -------------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """Fetching a file over HTTP: gone on with where it broke off, checked, and only then given its name."""
 
+import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from mezzotint.disk import locked, sync, writing
 from mezzotint.errors import BadInput, RunFailed
 
 _BLOCK_BYTES = 1 << 20
+_MB = 1_000_000
 _PATIENCE_SECONDS = 30
 _PARTIAL, _NOTHING_LEFT = 206, 416  # HTTP: part of the file follows; the part asked for begins at its end
 
@@ -29,7 +31,8 @@ class Download:
     """A file to fetch from `url` to `path`.
 
     `check` raises `BadInput` where what has come isn't the file. Of the rest errors are made: `absent` says what is
-    missing, `instead` what a person can do about it, `again` which command goes on after an interruption.
+    missing, `instead` what a person can do about it, `again` which command goes on after an interruption. Beside the
+    file `unpacked` times as much must fit on the disk: what will be made of it.
     """
 
     url: str
@@ -38,6 +41,7 @@ class Download:
     absent: str
     instead: str
     again: str
+    unpacked: int = 0
 
     @property
     def part(self) -> Path:
@@ -48,7 +52,8 @@ class Download:
         """Fetch it unless it is there, going on where an earlier try was interrupted; yield how much has come.
 
         What has come becomes the file only if it is right, and else vanishes. Raises `BadInput` where it can't be
-        reached or is wrong, `RunFailed` if the connection breaks or the disk is full. Processes wait for each other.
+        reached, doesn't fit on the disk or is wrong, `RunFailed` if the connection breaks or the disk is full.
+        Processes wait for each other.
         """
         with locked(self.path.with_name(f".{self.path.name}.lock")):
             if self.path.is_file():
@@ -71,12 +76,22 @@ class Download:
             done = start if answer.status == _PARTIAL else 0
             length = answer.headers.get("Content-Length")
             total = done + int(length) if length else None
+            self._fits(done, total or done)
             with writing(self.part), self.part.open("ab" if done else "wb") as file:
                 yield Fetched(done, total)
                 for block in self._blocks(answer):
                     file.write(block)
                     done += len(block)
                     yield Fetched(done, total)
+
+    def _fits(self, done: int, total: int) -> None:
+        wanted, free = total * (1 + self.unpacked) - done, shutil.disk_usage(self.path.parent).free
+        if wanted > free:
+            more = ", unpacking included" if self.unpacked else ""
+            raise BadInput(
+                f"{self.path.parent}: {free / _MB:,.0f} MB are free, {wanted / _MB:,.0f} MB are needed for {self.url}"
+                f"{more}; free some, or set MEZZOTINT_HOME to a folder on a larger disk"
+            )
 
     def _answer(self, start: int) -> addinfourl:
         request = urllib.request.Request(self.url, headers={"Range": f"bytes={start}-"} if start else {})

@@ -60,7 +60,8 @@ def forked(*words: int | str) -> Iterator[None]:
 
 @lru_cache(maxsize=4)
 def _order(count: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(mix(seed, "order", epoch))).permutation(count)
+    order = np.random.Generator(np.random.Philox(mix(seed, "order", epoch))).permutation(count)
+    return order.astype(np.min_scalar_type(count))  # a million pictures: 4 MB, not 8, for each order that is kept
 
 
 def shuffled(count: int, seed: int, start: int, length: int) -> np.ndarray:
@@ -71,5 +72,6 @@ def shuffled(count: int, seed: int, start: int, length: int) -> np.ndarray:
     positions = np.arange(start, start + length)
     epochs = positions // count
     return np.concatenate(
-        [_order(count, seed, int(epoch))[positions[epochs == epoch] % count] for epoch in np.unique(epochs)]
+        [_order(count, seed, int(epoch))[positions[epochs == epoch] % count] for epoch in np.unique(epochs)],
+        dtype=np.int64,
     )

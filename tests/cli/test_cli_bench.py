@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from mezzotint.cli.main import app
 from mezzotint.disk import home
 from mezzotint.machine import Machine
-from mezzotint.runs import reference
+from mezzotint.runs import workload
 from mezzotint.runs.compilation import operations_per_image
 from mezzotint.runs.measured import Compiled, Measured, recall
 
@@ -19,9 +19,9 @@ SMALL = {"kind": "unet", "channels": 8, "multipliers": [1], "blocks": 1, "attent
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A reference network that takes milliseconds."""
-    real = reference.recipe
-    monkeypatch.setattr(reference, "recipe", lambda batch_size: real(batch_size, SMALL, 16))
-    monkeypatch.setattr(reference, "random_pixels", lambda _, real=reference.random_pixels: real(16))
+    real = workload.recipe
+    monkeypatch.setattr(workload, "recipe", lambda batch_size: real(batch_size, SMALL, 16))
+    monkeypatch.setattr(workload, "random_pixels", lambda _, real=workload.random_pixels: real(16))
     yield
     (home() / "machines.json").unlink(missing_ok=True)
 
@@ -32,7 +32,7 @@ def test_numbers_fit_together_are_kept_and_shown_by_doctor() -> None:
     found = json.loads(result.stdout)
     assert found["device"] == "cpu"
     assert set(found["convolution_gflops"]) == {"float32", "bfloat16"}
-    per_image = operations_per_image(reference.recipe(16), 0)
+    per_image = operations_per_image(workload.recipe(16), 0)
     gflops = found["update_images_per_second"] * per_image / 1e9
     assert found["update_gflops"] == pytest.approx(gflops, rel=0.05, abs=0.1)
     assert 0 < found["roofline_fraction"] < 1.5
@@ -63,7 +63,7 @@ def test_text_and_a_compiled_measurement(monkeypatch: pytest.MonkeyPatch) -> Non
         yield "working"
         yield numbers
 
-    monkeypatch.setattr(reference, "measure", measure)
+    monkeypatch.setattr(workload, "measure", measure)
     result = CliRunner().invoke(app, ["bench", "--device", "cpu", "--compile"])
     (home() / "machines.json").unlink()
     assert asked == [True]

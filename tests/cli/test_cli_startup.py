@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import tiny
 
 HEAVY = ("torch._dynamo", "torch._inductor", "torchvision", "datasets", "scipy", "sympy", "matplotlib")
@@ -21,10 +23,14 @@ print([name for name in heavy.split(",") if name in sys.modules])
 """
 
 
-def test_a_training_imports_nothing_heavy_before_its_first_update(shared_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("classes", ["false", "true"])
+def test_a_training_imports_nothing_heavy_before_its_first_update(
+    shared_data: Path, tmp_path: Path, classes: str
+) -> None:
     data = f"data.path={shared_data / 'data' / 'mnist_test.parquet'}"
     small = [word for word in tiny.OVERRIDES if not word.startswith("training.log_images")]
     words = ["mnist-edm", data, "data.image_size=8", "data.limit=100", *small, "training.log_images=32"]
     command = [sys.executable, "-c", SCRIPT, str(tmp_path), ",".join(HEAVY), *words, "network.attention=[8]"]
+    command += [f"family.class_conditional={classes}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == ["update", "[]"], done.stderr

@@ -1,6 +1,7 @@
 """Data sets that fetch themselves: against a server of our own that breaks off, lies, or is gone."""
 
 import gzip
+import shutil
 import struct
 import threading
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 
 from layouts import as_zip, found, photographs
+from mezzotint.cli.training import preparation_shown
 from mezzotint.data.building import Progress
 from mezzotint.data.originals import fetch, places, unpack
 from mezzotint.data.prepare import DataOptions, ensure_pack, shown
-from mezzotint.data.sources import SOURCES, Original, Source, celeba
+from mezzotint.data.sources import SOURCES, Original, Source, celeba, gigabytes
 from mezzotint.data.sources.ffhq import FFHQ
 from mezzotint.data.sources.imagenet_64 import ImageNet64
 from mezzotint.data.sources.lsun_bedroom import LSUNBedroom
@@ -248,3 +250,45 @@ def test_celebrities_come_from_the_hub_with_an_attribute_as_label(
     assert labels is not None
     assert (pack.class_names, labels.tolist()) == (("not Smiling", "Smiling"), [1, 0, 1])
     assert len(ensure_pack(parse(DataOptions, {"source": "celeba", "split": "val", "image_size": 16}))) == 1
+
+
+# --- What is said and asked for before -------------------------------------------------------------------------
+
+
+def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_fetched(
+    server: Server, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(home().parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
+    with pytest.raises(
+        BadInput, match=r"downloads.mnist: 0 MB are free, .* are needed for http.*MEZZOTINT_HOME"
+    ) as told:
+        brought(MNIST())
+    assert "\n" not in str(told.value)
+    assert not [name for name in downloads("mnist") if name.endswith((".gz", ".part"))]
+
+
+def test_room_for_what_is_unpacked_is_asked_for_too(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["train_64x64.zip"] = as_zip(tmp_path / "a", {"a": b"x"}).read_bytes()
+    publish(server, monkeypatch, ImageNet64, "train_64x64.zip", unpack=True)
+    size = len(server.files["train_64x64.zip"])
+    usage = shutil.disk_usage(home().parent)
+    for free, fits in ((2 * size - 1, False), (2 * size, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        if fits:
+            brought(ImageNet64())
+        else:
+            with pytest.raises(BadInput, match="unpacking included"):
+                brought(ImageNet64())
+
+
+def test_what_is_fetched_from_where_and_how_large_is_said_first(
+    server: Server, digits: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with preparation_shown() as show:
+        shown(fetch(MNIST(), "train"), show)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fetching ")]
+    for line, name in zip(lines, server.files, strict=True):
+        assert f"{server.url(name)} ({gigabytes(len(server.files[name]))}, into " in line

@@ -10,7 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mezzotint import seeds
 from mezzotint.data import pack as packs
+from mezzotint.data import writing
 from mezzotint.data.loading import Loader, divide, iterate
 from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions, prepare
@@ -155,3 +157,27 @@ def test_iterate_keeps_the_order_of_its_indices(made):
     held_out, _ = divide(made, 0.1)
     (only,) = [pixels for pixels, _ in iterate(made, 50, held_out)]
     assert torch.equal(only, made.pixels(held_out))
+
+
+# --- Memory ------------------------------------------------------------------------------------------------------
+
+
+def test_labels_are_mapped_and_orders_kept_in_few_bytes(made):
+    assert made._labels is not None
+    assert isinstance(made._labels.base, np.memmap)
+    labels = made.labels(np.array([0]))
+    labels[0] = 77  # a copy: the file stays as it is
+    assert made.verify() == []
+    assert (seeds._order(1000, 0, 0).itemsize, seeds._order(70_000, 0, 0).itemsize) == (2, 4)
+    assert seeds.shuffled(1000, 0, 0, 5).dtype == np.int64
+
+
+def test_statistics_and_hashes_do_not_depend_on_the_parts_they_are_made_in(made, monkeypatch):
+    file = made.path / "pixels.bin"
+    pixels = made.pixels(np.arange(101)).numpy()[:, 0] / 255
+    monkeypatch.setattr(writing, "_READ_BYTES", 1000)  # three pictures; the last part is shorter
+    assert len(writing._parts(file, 256)) == 34
+    mean, std = writing._statistics(file, 1, 256)
+    assert (mean, std) == (made.info.mean, made.info.std)
+    assert np.allclose([*mean, *std], [pixels.mean(), pixels.std()], atol=1e-12)
+    assert writing._block_hashes(file) == made.info.block_hashes

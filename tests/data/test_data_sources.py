@@ -1,6 +1,8 @@
 """Sources list what there is, read any of it in order, and say in one line what is wrong with a path."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +190,16 @@ def test_parquet_passes_over_rows_that_nobody_chose(tmp_path):
     pq.write_table(pa.table({"image": images, "label": [0] * 600}), tmp_path / "one-group.parquet")
     listing = Parquet().open(tmp_path / "one-group.parquet", "train")
     assert [item.content for item in items(listing, 3, 599)] == [b"3", b"599"]
+
+
+def test_reading_some_rows_of_parquet_imports_no_pandas(tmp_path):
+    encoded = picture(tmp_path / "a.png").read_bytes()
+    pq.write_table(pa.table({"image": [encoded] * 5}), tmp_path / "a.parquet")
+    script = (
+        "import sys; from pathlib import Path; import numpy as np\n"
+        "from mezzotint.data.sources.parquet import Parquet\n"
+        "listing = Parquet().open(Path(sys.argv[1]), 'train')\n"
+        "print(*(item.name for item in listing.read(np.array([1, 4]))), 'pandas' in sys.modules)\n"
+    )
+    told = subprocess.check_output([sys.executable, "-c", script, str(tmp_path / "a.parquet")], text=True)
+    assert told.split() == ["a.parquet:1", "a.parquet:4", "False"]

@@ -77,7 +77,7 @@ def test_targets_are_what_their_names_say() -> None:
 
 @predictions
 def test_inputs_and_targets_have_unit_variance_for_unit_data(prediction: Prediction) -> None:
-    """What c_in is for: E[(c_in x)^2] = 1, on the flow's path (1 - t)^2 + t^2, unscaled 1 + sigma^2; EDM's target too."""
+    """What c_in is for: E[(c_in x)^2] = 1; the flow sees (1 - t)^2 + t^2, unscaled 1 + sigma^2; EDM's target too."""
     data = (prediction.sigma_data or 0.0) if isinstance(prediction, EDM) else 1.0
     t = SIGMA / (1 + SIGMA)
     otherwise = {PREDICTIONS["flow"](): (1 - t) ** 2 + t**2, PREDICTIONS["ve-noise"](): 1 + SIGMA**2}

@@ -115,6 +115,19 @@ def test_nfe_counts_two_within_the_interval_alone() -> None:
     assert network.asked == [[2], [2], [5], [2], [5], [2]]  # at 4, 3, 2 and 1
 
 
+def test_at_scale_1_nothing_weaker_is_called() -> None:
+    network = Told()
+    draw(family(network), [2], guidance={"kind": "classifier-free", "scale": 1}, sampler="euler", steps=2)
+    assert network.asked == [[2], [2]]
+
+
+@pytest.mark.parametrize("interval", [[80, 200], [0.0001, 0.001]])
+def test_an_interval_beyond_all_sampled_levels_is_refused(interval: list[float]) -> None:
+    guidance = {"kind": "classifier-free", "interval": interval}
+    with pytest.raises(BadInput, match=r"guidance.interval: nothing is sampled .* are 0.002 to 80"):
+        family(Told()).generator(parse(DiffusionSampling, {"guidance": guidance}))
+
+
 def test_labels_are_dropped_as_often_as_asked_and_drawn_before_the_loss() -> None:
     torch.manual_seed(0)
     network, labels = Told(), torch.arange(2000) % 5

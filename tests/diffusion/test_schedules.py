@@ -221,6 +221,14 @@ def test_chen_cosine_is_the_papers_gamma(start: float, end: float, tau: float) -
     torch.testing.assert_close(ours, ((1 - gamma) / gamma).sqrt(), atol=0, rtol=2e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("tau", [0.1, 0.2, 0.9])
+def test_chen_cosine_is_finite_where_rounding_takes_its_angle_over_a_quarter(tau: float, dtype: torch.dtype) -> None:
+    found = ChenCosine(tau=tau, sigma_max=SIGMA_LIMIT).sigma(torch.linspace(0, 1, 101, dtype=dtype))
+    assert bool(found.isfinite().all())
+    assert bool((found.diff() < 0).all())
+
+
 @pytest.mark.parametrize(("start", "end", "tau"), [(-3, 3, 0.9), (-3, 3, 1.1), (0, 3, 0.3)])
 def test_sigmoid_is_the_papers_gamma(start: float, end: float, tau: float) -> None:
     at = (torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64), TIMES)
@@ -344,6 +352,8 @@ def test_a_shifted_schedule_keeps_to_the_trained_range() -> None:
         (Cosine, {"sigma_max": 30_000}, "sigma_max"),
         (LogNormal, {"sigma_min": 0}, "sigma_min"),
         (LogNormal, {"std": 0}, "std"),
+        (LogNormal, {"mean": 8, "std": 0.1, "sigma_min": 0.01, "sigma_max": 80}, "mean: levels around exp.8."),
+        (LogNormal, {"mean": -10, "std": 1, "sigma_min": 0.01, "sigma_max": 80}, "mean: levels around exp.-10."),
         (Linear, {"timesteps": 10_000, "beta_end": 0.5}, "timesteps: sigma_max would be over"),
         (Linear, {"timesteps": 1}, "timesteps"),
         (Linear, {"spacing": "log"}, "spacing"),

@@ -204,7 +204,7 @@ def test_classifier_learns_from_a_part_that_is_not_reference():
         (images(1, 30, channels=4), images(2, 50), r"must be \[N, 1 or 3, H, W\]"),
         (images(1, 30), images(2, 50)[:0], "reference: there are no images"),
         (images(1, 30)[:0], images(2, 50), "generated: there are no images"),
-        (images(1, 30), images(2, 2), "reference: 2 images are too few"),
+        (images(1, 30), images(2, 2), "reference: needs at least 4 images, there are 2"),
     ],
 )
 def test_bad_images_are_told(means, generated, reference, message):
@@ -240,6 +240,12 @@ def test_too_few_real_images_give_a_score_without_a_floor(means, protocol):
     (score,) = scores(batches(images(1, 40)), batches(images(2, 100)), [protocol], held_out=batches(images(3, 5)))
     assert score.floor is None
     assert "no floor of these real images: 5 images are too few" in str(score.warning)
+
+
+@pytest.mark.parametrize(("real", "told"), [(14, True), (15, False)])
+def test_a_reference_of_far_fewer_images_than_are_judged_is_told(means, real, told):
+    (score,) = scores(batches(images(1, 30)), batches(images(2, real)), ["fd-squeezenet-30"])
+    assert (f"the reference is {real} images only" in str(score.warning)) == told
 
 
 def test_other_protocols_are_offered_for_distances_only(means):

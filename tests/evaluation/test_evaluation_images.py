@@ -69,6 +69,25 @@ def test_truncated_archive(tmp_path, keep):
         open_images(tmp_path / "x.npz")
 
 
+def test_an_npz_of_other_arrays_says_which(tmp_path):
+    np.savez(tmp_path / "x.npz", mu=np.zeros(3), foo=np.zeros(2))
+    with pytest.raises(BadInput, match=r"x\.npz: holds `mu`, `foo`, must hold `pixels` or `arr_0`"):
+        open_images(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("content", ["npy", "text"])
+def test_what_is_only_called_npz_is_told_without_advice_to_unpickle_it(tmp_path, content):
+    path = tmp_path / "x.npz"
+    if content == "npy":
+        with path.open("wb") as file:
+            np.save(file, pixels().numpy())
+    else:
+        path.write_text("hello")
+    with pytest.raises(BadInput, match=r"x\.npz: not a readable") as told:
+        open_images(path)
+    assert "pickle" not in str(told.value)
+
+
 def test_odd_files_are_named(tmp_path):
     write_png(tmp_path / "a.png", pixels()[0])
     write_png(tmp_path / "b.png", pixels(size=9)[0])

@@ -22,6 +22,7 @@ from mezzotint.evaluation.extractors.fused import FusedConv
 from mezzotint.evaluation.extractors.inception import Inception
 from mezzotint.evaluation.extractors.resizing import tensorflow_bilinear
 from mezzotint.evaluation.extractors.squeezenet import SqueezeNet
+from mezzotint.evaluation.extractors.thumbnail import Thumbnail
 from mezzotint.evaluation.metrics.frechet import Frechet, frechet_distance
 from mezzotint.evaluation.statistics import FeatureSet, Moments
 from mezzotint.evaluation.weights import file_sha256
@@ -50,7 +51,7 @@ def distance(first, second):
 
 
 def test_every_extractor_has_options_and_a_line_in_the_list():
-    assert set(EXTRACTORS) >= {"classifier", "clip", "dinov2", "inception", "squeezenet"}
+    assert set(EXTRACTORS) >= {"classifier", "clip", "dinov2", "inception", "squeezenet", "thumbnail"}
     for name, line in EXTRACTORS.summaries().items():
         assert issubclass(EXTRACTORS[name], ExtractorOptions)
         assert line
@@ -112,6 +113,36 @@ def test_squeezenet_refuses_other_networks(tmp_path):
         SqueezeNet(weights=tmp_path / "absent.pth").load(None, CPU)
 
 
+# --- Thumbnail --------------------------------------------------------------------------------------------------
+
+
+def test_a_thumbnail_is_the_mean_and_the_deviation_of_squares():
+    means = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    flat = means.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    found = Thumbnail().load(None, CPU).features(flat).features.unflatten(1, (2, 3, 8, 8))
+    torch.testing.assert_close(found[:, 0], means / 255)
+    torch.testing.assert_close(found[:, 1], torch.zeros(2, 3, 8, 8), atol=1e-3, rtol=0)
+    stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(16).expand(1, 3, 32, 32)
+    found = Thumbnail().load(None, CPU).features(stripes).features
+    torch.testing.assert_close(found, torch.full((1, 384), 0.5))
+
+
+@pytest.mark.parametrize("size", [8, 14, 28, 100])
+def test_a_thumbnail_takes_any_size(size):
+    found = Thumbnail().load(None, CPU).features(torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8))
+    assert found.features.shape == (3, 384)
+    assert found.probabilities is None
+
+
+def test_thumbnails_tell_real_from_damaged_and_collapsed(shared_data):
+    pixels, _ = read_parquet(shared_data / "data" / "cifar10_jpeg_test.parquet", 600)
+    thumbnail = Thumbnail().load(None, CPU)
+    real, others = thumbnail.features(pixels[:300]).features, thumbnail.features(pixels[300:]).features
+    floor = distance(real, others)
+    assert distance(thumbnail.features(blurred(pixels[:300])).features, others) > 1.3 * floor
+    assert distance(thumbnail.features(pixels[:4].repeat(75, 1, 1, 1)).features, others) > 3 * floor
+
+
 # --- Inception --------------------------------------------------------------------------------------------------
 
 
@@ -139,6 +170,18 @@ def test_features_are_of_float32_proper_and_leave_the_callers_choice():
             torch.backends.cudnn.allow_tf32 = before[1]
     assert seen == [("highest", False)]
     assert after == ("medium", True)
+
+
+def test_features_do_not_know_the_callers_autocast():
+    class Product(torch.nn.Module):
+        def forward(self, pixels):
+            flat = pixels.float().flatten(1)
+            return Features(flat @ flat.T, None)
+
+    extractor = Extractor("squeezenet", 2, Product(), "products", torch.device("cpu"))
+    pixels = torch.full((2, 3, 4, 4), 201, dtype=torch.uint8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(extractor.features(pixels).features, torch.full((2, 2), 48 * 201.0**2))
 
 
 def test_weights_of_ones_own_are_not_the_published_ones():

@@ -213,7 +213,9 @@ def test_statistics_are_no_reference_for_metrics_that_need_images(extractor, tmp
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"mu": np.zeros(3)}, "holds mu, must hold `mu` and `sigma`"),
+        ({"mu": np.zeros(3), "n": np.zeros(1)}, "holds `mu`, `n`, must hold `mu` and `sigma`"),
+        ({"mu": np.array(["a"]), "sigma": np.eye(1)}, "must be real numbers, are <U1 and float64"),
+        ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, r"are \[0\] and \[0, 0\]"),
         ({"mu": np.zeros(3), "sigma": np.eye(4)}, r"shapes \[D\] and \[D, D\], are \[3\] and \[4, 4\]"),
         ({"mu": np.full(3, np.nan), "sigma": np.eye(3)}, "not finite"),
         ({"mu": np.zeros(2), "sigma": np.array([[1.0, 2], [0, 1]])}, "not symmetric"),

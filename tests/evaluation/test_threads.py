@@ -47,8 +47,14 @@ def test_what_goes_wrong_in_a_thread_is_told_and_the_threads_are_as_before(count
         assert pool.submit(torch.get_num_threads).result() == 3
 
 
-def test_threads_work_without_gradients(count):
-    count(2)
-    weight = torch.ones(1, requires_grad=True)
-    with torch.inference_mode():
-        assert not by_threads(lambda part: part * weight, torch.ones(4, 1), 1).requires_grad
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_callers_gradients_and_autocast_change_nothing(count, threads):
+    count(threads)
+    linear, x = torch.nn.Linear(8, 8), torch.randn(6, 8)
+    with torch.no_grad():
+        plain = linear(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = by_threads(linear, x, 3)
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+    assert torch.allclose(found, plain, atol=1e-6)

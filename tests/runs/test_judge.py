@@ -170,7 +170,9 @@ def test_wrong_real_images(run: Run, against: str, message: str) -> None:
 
 
 def test_wrong_targets(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"judgd: no such run; in .*: did you mean judged\?"):
+    with pytest.raises(
+        BadInput, match=r"judgd: no such run, pack, folder .*\.npz .*; beside it: did you mean judged\?"
+    ):
         _score(run.folder.path.parent / "judgd", "digits:test", ())
     write_png(tmp_path / "wide" / "one.png", torch.zeros((1, 8, 9), dtype=torch.uint8))
     with pytest.raises(BadInput, match=r"wide: pictures are 9x8 px, must be square"):

@@ -55,13 +55,13 @@ def test_all_scores_together_stay_below_their_share(per_score: float, preparing:
 
 
 class Clock:
-    """Time passes when it is asked for: a second each time."""
+    """Time passes when it is asked for: a second each time, or so many."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, tick: float = 1.0) -> None:
+        self.now, self.tick = 0.0, tick
 
     def __call__(self) -> float:
-        self.now += 1
+        self.now += self.tick
         return self.now
 
 
@@ -98,17 +98,37 @@ def test_a_short_run_is_not_monitored(tmp_path: Path, monkeypatch: pytest.Monkey
     assert Monitor.of(run, loader).protocol is None
 
 
+def test_a_short_training_that_can_worsen_is_monitored_by_thumbnails(tmp_path: Path) -> None:
+    """However short: else its last weights would draw, collapsed or not."""
+    changes = ("data.held_out=0.2", "training.images=12800", "network.ngf=4", "network.ndf=4")
+    with enter(tmp_path, "run", "digits-dcgan", changes) as run:
+        watching, learner = Monitor.of(run, run.loader(), Clock(0.01)), drive.resume(run)[0]
+        assert watching.protocol == "fd-classifier-256"
+        found = [watching.watch(1.0, learner) for _ in range(8)]  # 200 updates of 1 s: 10 s teach no classifier
+        # A score costs 0.01 s to be ready, one per 16 pictures, one for the metric; preparing 0.01, trying 0.03.
+        assert found[-1] is not None
+        assert found[-1]["protocol"] == "fd-thumbnail-256"
+        assert found[-1]["every_images"] == cadence(12_800, 1 / 64, 0.18, 0.04, 0.05)
+        assert float(str(watching.score(learner)["frechet"])) > 0
+
+
 def test_what_is_monitored_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack = ensure_pack(parse(DataOptions, {"image_size": 8}))
     monkeypatch.setenv("MEZZOTINT_WEIGHTS", str(tmp_path))
-    assert derived(Loader(pack, 0, 0.02), ()) is None
-    assert derived(Loader(pack, 0, 0.2), ()) == "fd-classifier-256"
+    assert derived(Loader(pack, 0, 0.02), (), can_worsen=True) is None
+    assert derived(Loader(pack, 0, 0.2), (), can_worsen=False) == "fd-classifier-256"
+    unlabelled = ensure_pack(parse(DataOptions, {"image_size": 8, "classes": [3]}))
+    few = Loader(unlabelled, 0, 0.5)
+    monkeypatch.setattr("mezzotint.runs.monitored.LEAST_HELD_OUT", 1)
+    assert derived(few, (), can_worsen=False) is None
+    assert derived(few, (), can_worsen=True) == "fd-thumbnail-256"
     (tmp_path / "squeezenet1_1-features.safetensors").touch()
-    assert derived(Loader(pack, 0, 0.2), ()) == "fd-squeezenet-256"
+    assert derived(Loader(pack, 0, 0.2), (), can_worsen=True) == "fd-squeezenet-256"
     off = parse(EvaluationOptions, {"monitor": False})
-    assert (off.monitor, off.reserved(1000)) == ("off", 0)
-    assert EvaluationOptions().reserved(1000) == 50
-    assert EvaluationOptions().reserved(100) == 0
+    assert (off.monitor, off.reserved(1000, can_worsen=True)) == ("off", 0)
+    assert EvaluationOptions().reserved(1000, can_worsen=False) == 50
+    assert EvaluationOptions().reserved(100, can_worsen=False) == 0
+    assert EvaluationOptions().reserved(100, can_worsen=True) == 5
 
 
 # --- What is kept ----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from mezzotint.contracts import Batch
 from mezzotint.data.loading import Loader
 from mezzotint.data.pack import Pack
 from mezzotint.diffusion.family import DiffusionOptions
+from mezzotint.diffusion.generator import DiffusionGenerator
 from mezzotint.generation.stream import stream
 from mezzotint.machine import Machine
 from mezzotint.options import parse
@@ -26,31 +27,29 @@ from packing import pack_of
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
 CLASSES = 10
 CPU = Machine.detect("cpu")
+META = Machine(torch.device("meta"), "float32", 1)
 
-ON_META_ALONE = {"bedrooms-diffusion"}  # 114 M parameters: a learner of it holds 2 GiB
-SLOW = {
-    "aircraft64-four-block",
-    "birds-large",
-    "cifar10-ddpmpp-subvp",
-    "cifar10-ddpmpp-vp",
-    "cifar10-edm",
-    "cifar10-ncsnpp-ve",
-    "ffhq96-ddpm",
-    "ffhq96-modern",
-    "ffhq96-ncsnpp-ve",
-}
+SLOW = {"bedrooms-diffusion"}
 
 PROMISED = {
     "birds-large": [["sampling.sampler=ddim", "sampling.steps=5"]],
     "bedrooms-diffusion": [["data.image_size=128"], ["data.image_size=64"], ["data.channels=1"]],
     "bedrooms-vanilla-diffusion": [["data.image_size=128"], ["data.image_size=64"], ["data.channels=1"]],
-    "bedrooms-modern": [["data.image_size=128"], ["data.channels=1"], ["training.batch_size=4"]],
+    "bedrooms-modern": [
+        ["data.image_size=128"],
+        ["data.image_size=128", "family.schedule.mean=-0.5"],
+        ["data.channels=1"],
+    ],
     "cats-dogs-diffusion": [
         *([f"family.schedule.timesteps={count}"] for count in (100, 250, 500, 750, 1000, 1500)),
         ["training.learning_rate=0.01"],
         ["training.beta1=0"],
+        ["family.schedule.timesteps=100", "family.schedule.beta_end=0.2"],
     ],
-    "cats-dogs-diffusion-modern": [["sampling.guidance=classifier-free"], ["family.class_conditional=false"]],
+    "cats-dogs-diffusion-modern": [
+        ["sampling.guidance=classifier-free"],
+        ["family.class_conditional=false", "family.label_dropout=0"],
+    ],
     "cifar10-four-block": [
         ["family.schedule=linear"],
         ["family.schedule={kind: chen-cosine, start: 0.2}"],
@@ -87,12 +86,22 @@ def test_promises_in_comments_are_found() -> None:
     assert {"bedrooms-diffusion", "cifar10-four-block", "cats-dogs-diffusion", "birds-large"} <= found.keys()
 
 
-@pytest.mark.parametrize("timesteps", [100, 1500])
-def test_sampling_takes_as_many_moves_as_training_has_timesteps(timesteps: int) -> None:
-    whole = build.assumed(recipe.read("cats-dogs-diffusion", [f"family.schedule.timesteps={timesteps}"])[1])
+@pytest.mark.parametrize(
+    ("name", "changes", "moves"),
+    [
+        ("cats-dogs-diffusion", ["family.schedule.timesteps=100"], 100),
+        ("cats-dogs-diffusion", ["family.schedule.timesteps=1500"], 1500),
+        ("cifar10-four-block", [], 1000),
+        ("cifar10-four-block", ["sampling.steps=7"], 7),
+    ],
+)
+def test_steps_left_open_are_all_timesteps(name: str, changes: list[str], moves: int) -> None:
+    whole = build.assumed(recipe.read(name, changes)[1])
     with torch.device("meta"):
-        family = build.family(whole, 0, Machine(torch.device("meta"), "float32", 1))
-    assert len(family.generator(whole.sampling).sigmas) == timesteps + 1  # type: ignore[attr-defined]
+        family = build.family(whole, 0, META)
+    drawing = family.generator(whole.sampling)
+    assert isinstance(drawing, DiffusionGenerator)
+    assert len(drawing.sigmas) == moves + 1
 
 
 # --- The table of docs/recipes.md ----------------------------------------------------------------------------------
@@ -119,9 +128,8 @@ def test_the_docs_know_what_a_recipe_costs(name: str) -> None:
     *_, epoch, parameters, forward, total = _rows()[name]
     train_images = int(epoch.replace(",", ""))
     whole = build.assumed(parse(Recipe, tree, train_images=train_images))
-    meta = Machine(torch.device("meta"), "float32", 1)
     with torch.device("meta"):
-        counted = sum(p.numel() for p in build.family(whole, CLASSES, meta).parameters())
+        counted = sum(p.numel() for p in build.family(whole, CLASSES, META).parameters())
     operations = operations_per_image(whole, CLASSES)
     assert float(parameters.removesuffix(" M")) == pytest.approx(counted / 1e6, abs=0.06)
     assert float(forward) == pytest.approx(operations / 3e9, rel=0.01, abs=0.006)
@@ -148,8 +156,9 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int, bool
 
 def _resolved(name: str, pack: Pack) -> Recipe:
     """The recipe at its real size, of two images a time and two moves, knowing its images."""
-    tree, first = recipe.read(name)
+    _, first = recipe.read(name)
     short = ["sampling.steps=2"] if isinstance(first.family, DiffusionOptions) else []
+    short += ["training.chunk_size=1"] if name in SLOW else []
     given = [f"data.pack={pack.path}", "data.limit=null", "data.held_out=0.2", "training.batch_size=2", *short]
     _, checked = recipe.read(name, given)
     known = checked.but(data=checked.data.but(channels=pack.channels))
@@ -172,8 +181,7 @@ def _drawn(learner: Learner, whole: Recipe, loader: Loader) -> torch.Tensor:
 
 
 def _marked() -> list[object]:
-    names = [name for name in recipe.shipped() if name not in ON_META_ALONE]
-    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
+    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in recipe.shipped()]
 
 
 @pytest.mark.parametrize("name", _marked())

@@ -1,9 +1,11 @@
 """Measuring speed: what is counted, and that works are timed in turn."""
 
+import pytest
 import torch
 from torch import nn
 
 from mezzotint.networks.blocks import Downsample, Upsample
+from mezzotint.networks.resampling import SmoothDouble, SmoothHalve
 from mezzotint.training.speed import (
     Convolution,
     alone_seconds,
@@ -65,6 +67,24 @@ def test_operations_of_convolutions_are_those_that_torch_counts():
         network(x).sum().backward()
 
     assert total_flops(convolutions(update)) == flops(update)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Conv2d(4, 8, 3, padding=2, dilation=2, groups=2),
+        nn.Conv2d(4, 4, 3, dilation=(1, 3), groups=4, bias=False),
+        nn.ConvTranspose2d(4, 6, 4, stride=2, padding=1, groups=2),
+        SmoothHalve(),
+        SmoothDouble(),
+    ],
+)
+def test_groups_and_dilation_are_those_of_the_call(module: nn.Module):
+    x = torch.randn(2, 4, 9, 9, requires_grad=True)
+    ((one, _),) = convolutions(lambda: module(x)).items()
+    assert one.flops() == 3 * flops(lambda: module(x))
+    assert one(x, torch.ones(one.weight)).shape == module(x).shape
+    assert alone_seconds(one, torch.float32, CPU, 1) > 0
 
 
 def test_a_roofline_is_the_sum_over_calls(monkeypatch):

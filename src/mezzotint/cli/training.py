@@ -28,6 +28,8 @@ def preparation_shown() -> "Iterator[Callable[[Prepared], None]]":
         if state.what not in bars:
             end()
             bars[state.what] = Progress(state.what, state.total, unit=state.unit)
+            if state.note:
+                bars[state.what].say(state.note)
         bars[state.what].update(state.done, f"{state.skipped:,} skipped" if state.skipped else "", total=state.total)
         if state.done == state.total:
             end()

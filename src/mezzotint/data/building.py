@@ -27,13 +27,17 @@ _MOST_NAMES = 1000  # of skipped items in pack.json; the counts are always whole
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a preparation is, in pictures, `skipped` among the `done`; or a file that is fetched before, in MB."""
+    """How far a preparation is, in pictures, `skipped` among the `done`; or a file that is fetched before, in MB.
+
+    `note` is a line to show once, when it begins.
+    """
 
     done: int
     total: int | None
     skipped: int = 0
     what: str = "prepare"
     unit: str = "images"
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,7 @@ def divide(pack: Pack, held_out: float) -> tuple[np.ndarray, np.ndarray]:
     count = max(1, round(held_out * len(pack))) if held_out > 0 else 0
     if count >= len(pack):
         raise BadInput(f"{pack.path}: {len(pack)} pictures leave none to train on with data.held_out={held_out}")
-    order = shuffled(len(pack), mix("held out", pack.content_hash), 0, len(pack))
-    chosen = _whole_groups(pack, order, count)
+    chosen = _whole_groups(pack, count)
     if count and not len(chosen):
         raise BadInput(f"{pack.path}: too many pictures are equal to hold {count} out; set data.held_out=0")
     kept = np.ones(len(pack), bool)
@@ -79,17 +78,18 @@ def divide(pack: Pack, held_out: float) -> tuple[np.ndarray, np.ndarray]:
     return chosen, np.flatnonzero(kept)
 
 
-def _whole_groups(pack: Pack, order: np.ndarray, count: int) -> np.ndarray:
-    """Take pictures as they stand in `order`, each with all its equals, until there are `count`; skip larger groups."""
+def _whole_groups(pack: Pack, count: int) -> np.ndarray:
+    """Take pictures in random order, each with all its equals, until there are `count`; skip larger groups."""
+    seed = mix("held out", pack.content_hash)
     groups = {place: group for group in pack.info.duplicates or () for place in group}
     chosen: dict[int, None] = {}
-    for place in order.tolist() if groups else ():
+    for place in map(int, shuffled(len(pack), seed, 0, len(pack))) if groups else ():
         group = groups.get(place, (place,))
         if place not in chosen and len(chosen) + len(group) <= count:
             chosen.update(dict.fromkeys(group))
         if len(chosen) == count:
             break
-    return np.array(list(chosen), np.int64) if groups else order[:count]
+    return np.array(list(chosen), np.int64) if groups else shuffled(len(pack), seed, 0, max(count, 1))[:count]
 
 
 def iterate(pack: Pack, batch_size: int, indices: np.ndarray) -> Iterator[tuple[Tensor, Tensor | None]]:

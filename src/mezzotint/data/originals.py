@@ -9,7 +9,7 @@ from shutil import copyfileobj
 from urllib.parse import urlsplit
 
 from mezzotint.data.building import Progress
-from mezzotint.data.sources import SOURCES, Original, Source
+from mezzotint.data.sources import SOURCES, Original, Source, gigabytes
 from mezzotint.data.sources.archives import inside
 from mezzotint.disk import home, locked, whole_folder, writing
 from mezzotint.download import Download
@@ -63,12 +63,17 @@ def fetch(source: Source, split: str) -> Generator[Progress, None, Path | None]:
             for fetched in _download(source, place).fetch():
                 total = fetched.total or place.original.size
                 megabytes = -(-fetched.done // _MB), -(-total // _MB) if total else None
-                yield Progress(*megabytes, what=f"fetch {place.archive.name}", unit="MB")
+                yield Progress(*megabytes, what=f"fetch {place.archive.name}", unit="MB", note=_note(place, total))
             if place.original.unpack:
                 _unpack_once(place)
     if not wanted:
         return None
     return wanted[0].kept if len(wanted) == 1 and not wanted[0].original.unpack else wanted[0].kept.parent
+
+
+def _note(place: Place, total: int) -> str:
+    size = f"{gigabytes(total)}, " if total else ""
+    return f"fetching {place.original.url} ({size}into {place.archive.parent}); if interrupted, it goes on there"
 
 
 def _download(source: Source, place: Place) -> Download:
@@ -80,6 +85,7 @@ def _download(source: Source, place: Place) -> Download:
         absent="data.path: is not set",
         instead=f"fetch it by other means and set data.path to {layout}",
         again="the same command",
+        unpacked=int(place.original.unpack),
     )
 
 

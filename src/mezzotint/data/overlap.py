@@ -10,7 +10,7 @@ from mezzotint.data.pack import Pack
 from mezzotint.data.writing import picture_digest
 from mezzotint.errors import BadInput
 
-_PICTURES = 1024  # in memory at a time
+_BYTES = 2**24  # in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ def _digests(pack: Pack) -> np.ndarray:
     """Hash of each picture, bytes of length 16 [N]."""
 
     def hashed() -> Iterator[bytes]:
-        for pixels, _ in iterate(pack, _PICTURES, np.arange(len(pack))):
+        length = max(1, _BYTES // (pack.channels * pack.image_size**2))
+        for pixels, _ in iterate(pack, length, np.arange(len(pack))):
             yield from map(picture_digest, pixels.numpy())
 
     return np.fromiter(hashed(), "S16", len(pack))

@@ -5,7 +5,6 @@ labels.npy   int64 [N], only where there are classes
 pack.json    `PackInfo`
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -173,7 +172,7 @@ def _read_labels(path: Path, info: PackInfo) -> np.ndarray | None:
     if info.labels_hash is None:
         return None
     try:
-        labels = np.load(io.BytesIO((path / "labels.npy").read_bytes()), allow_pickle=False)
+        labels = np.asarray(np.load(path / "labels.npy", mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError):
         raise BadInput(f"{path}: labels.npy is missing or damaged; {_AGAIN}") from None
     if labels.dtype != np.int64 or labels.shape != (info.count,):
@@ -191,7 +190,7 @@ def _sampled(blocks: int) -> list[int]:
 
 def digest(array: np.ndarray) -> str:
     """SHA-256 of an array's bytes."""
-    return sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def content_hash(info: PackInfo) -> str:

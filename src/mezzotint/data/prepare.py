@@ -93,7 +93,7 @@ def prepare(options: DataOptions, destination: Path) -> Iterator[Progress | Pack
             raise BadInput(f"{destination}: exists already; choose another folder or delete this one")
         listing = yield from opened(options)
         yield from build(work_of(options, listing), destination)
-    yield Pack.open(destination)
+    yield Pack.open(destination, check=False)  # all of it was read back and hashed a moment ago
 
 
 def ensure_pack(options: DataOptions, on_progress: Callable[[Progress], None] | None = None) -> Pack:

@@ -223,5 +223,6 @@ class Diffusion(Family):
         steps = options.moves_along(schedule)
         options.sampler.check(steps, isinstance(self.options.variance, Learned))
         sigmas = schedule.grid(steps)
+        options.guidance.meet(sigmas)
         scale = schedule.start_scale(float(sigmas[0]))
         return DiffusionGenerator(self, options, sigmas, scale, self.shape, self.num_classes)

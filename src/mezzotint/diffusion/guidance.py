@@ -60,6 +60,9 @@ class Guidance(Options):
     def check(self, num_classes: int, label_dropout: float) -> None:
         """Raise `BadInput` for a model that can't be guided so: one of `num_classes`, 0 if it isn't told them."""
 
+    def meet(self, sigmas: Tensor) -> None:
+        """Raise `BadInput` for a sampling grid [steps + 1] whose levels all lie beyond what is guided."""
+
     def weak(self) -> Checkpoint | None:
         """Return the other model that it needs, if any."""
         return None
@@ -90,9 +93,18 @@ class Away(Guidance):
             raise BadInput(f"must be [low, high] with low below high, got [{value[0]:g}, {value[1]:g}]")
         return value
 
+    def meet(self, sigmas: Tensor) -> None:
+        """Raise `BadInput` where the interval holds no noise level from the first move to the last."""
+        lowest, highest = float(sigmas[-2]), float(sigmas[0])
+        if self.interval is not None and (self.interval[0] >= highest or self.interval[1] < lowest):
+            raise BadInput(
+                f"guidance.interval: nothing is sampled from {self.interval[0]:g} to {self.interval[1]:g}; levels of "
+                f"this schedule are {lowest:g} to {highest:g}, in units of codes"
+            )
+
     def away(self, better: Denoiser, weaker: Denoiser) -> Denoiser:
-        """Return the two combined."""
-        return wrapped(better, Guided(weaker, self.scale, *(self.interval or ())))
+        """Return the two combined; at scale 1 the better one, which then is called alone."""
+        return better if self.scale == 1 else wrapped(better, Guided(weaker, self.scale, *(self.interval or ())))
 
 
 class ClassifierFree(Away):

@@ -190,7 +190,7 @@ def _real_side(
         taught = len(lessons)
     extractor = _loaded(options, lessons, machine)
     if len(real) < LEAST_REAL:
-        raise BadInput(f"reference: {len(real)} images are too few to compare with")
+        raise BadInput(f"reference: needs at least {LEAST_REAL} images, there are {len(real)}")
     reference = yield from reference_features(real, extractor, machine)
     held_out = (yield from reference_features(spare, extractor, machine)) if spare else None
     return Side(extractor, reference, held_out, options.as_published, taught)
@@ -253,6 +253,7 @@ def _score(protocol: Protocol, images: FeatureSet, prepared: Prepared, shown: Sh
         few and offered(protocol),
         metric.remark(images, side.reference) if known else None,
         floor_caution,
+        _reference_caution(metric, side, protocol.count),
         _taught_caution(metric, side),
         _format_caution(shown.format),
     )
@@ -278,6 +279,12 @@ def _score(protocol: Protocol, images: FeatureSet, prepared: Prepared, shown: Sh
         image_size=shown.size,
         seconds=time.perf_counter() - began,
     )
+
+
+def _reference_caution(metric: Metric, side: Side, count: int) -> str | None:
+    real = len(side.reference)
+    few = not metric.reference_is_training and 0 < 2 * real < count
+    return f"the reference is {real:,} images only: better as many as are judged, or more" if few else None
 
 
 def _taught_caution(metric: Metric, side: Side) -> str | None:

@@ -2,12 +2,15 @@
 
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 
 from mezzotint.errors import BadInput
 from mezzotint.evaluation.cache import tensors_hash
@@ -30,11 +33,14 @@ class Statistics:
         """Read `mu` [D] and `sigma` [D, D]; raise `BadInput` where they are no mean and covariance."""
         arrays = npz(path, _KEYS)
         if arrays.keys() != set(_KEYS):
-            raise BadInput(f"{path}: holds {', '.join(arrays) or 'neither'}, must hold `mu` and `sigma`")
-        mean, covariance = (arrays[key].astype(np.float64) for key in _KEYS)
-        if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+            raise BadInput(f"{path}: holds {npz_names(path)}, must hold `mu` and `sigma`")
+        mean, covariance = (arrays[key] for key in _KEYS)
+        if mean.ndim != 1 or not mean.size or covariance.shape != (len(mean), len(mean)):
             shapes = f"{list(mean.shape)} and {list(covariance.shape)}"
             raise BadInput(f"{path}: `mu` and `sigma` must have shapes [D] and [D, D], are {shapes}")
+        if not all(array.dtype.kind in "fiu" for array in (mean, covariance)):
+            raise BadInput(f"{path}: `mu` and `sigma` must be real numbers, are {mean.dtype} and {covariance.dtype}")
+        mean, covariance = mean.astype(np.float64), covariance.astype(np.float64)
         if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
             raise BadInput(f"{path}: `mu` or `sigma` holds numbers that are not finite")
         if np.abs(covariance - covariance.T).max() > _ASYMMETRY * np.abs(covariance).max():
@@ -55,8 +61,22 @@ def holds_statistics(path: Path) -> bool:
 
 def npz(path: Path, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Read those of the wanted arrays that an .npz holds; a damaged one is told in one line."""
+    with _opened(path) as file:
+        return {name: file[name] for name in file.files if name in wanted}
+
+
+def npz_names(path: Path) -> str:
+    """Name what an .npz holds."""
+    with _opened(path) as file:
+        return ", ".join(f"`{name}`" for name in file.files) or "nothing"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[NpzFile]:
     try:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("no whole zip file")  # of which numpy would say how to unpickle it
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in wanted}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+            yield file
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise BadInput(f"{path}: not a readable .npz of plain arrays ({error})") from None

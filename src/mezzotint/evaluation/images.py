@@ -13,7 +13,7 @@ from mezzotint.contracts import Generator
 from mezzotint.data.sources import Listing
 from mezzotint.data.sources.parquet import Parquet
 from mezzotint.errors import BadInput
-from mezzotint.evaluation.given import npz
+from mezzotint.evaluation.given import npz, npz_names
 from mezzotint.evaluation.identity import Images, hint
 from mezzotint.generation.saving import SHEET
 from mezzotint.generation.stream import stream
@@ -160,7 +160,7 @@ class PixelArray(Images):
         arrays = npz(path, ("pixels", "arr_0", "labels"))
         name = next((name for name in ("pixels", "arr_0") if name in arrays), None)
         if name is None:
-            raise BadInput(f"{path}: holds {', '.join(arrays) or 'nothing'}, must hold `pixels` or `arr_0`")
+            raise BadInput(f"{path}: holds {npz_names(path)}, must hold `pixels` or `arr_0`")
         pixels, labels = _channels_first(arrays[name], f"{path}: `{name}`"), arrays.get("labels")
         if labels is not None and (labels.shape != (len(pixels),) or labels.dtype.kind not in "iu"):
             raise BadInput(f"{path}: `labels` must be {len(pixels)} integers, is {labels.dtype} {list(labels.shape)}")

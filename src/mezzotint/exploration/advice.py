@@ -157,7 +157,9 @@ def _schedule(known: Measured) -> Advice:
     others = useful_shares(known, named_schedules())
     best = sorted(others, key=lambda name: -others[name])
     told = ", ".join(f"{name} {others[name]:.0%}" for name in best)
-    because = f"share of random u that falls where frequencies drown; with their defaults {told}"
+    because = (
+        f"share of random u that falls where frequencies drown, which this one was fitted to; others' defaults: {told}"
+    )
     return Advice("schedule", f"the log-normal above: {ours:.0%}", because)
 
 

@@ -83,6 +83,19 @@ class GanOptions(FamilyOptions):
             )
 
 
+def _check_reach(network: AdversarialPair, codec: Codec, channels: int) -> None:
+    """Raise `BadInput` where a network can't draw some codes of images, which its critic would know it by."""
+    if not network.generator_network.ends_in_tanh:
+        return
+    beyond = torch.tensor([-torch.inf, torch.inf], device="cpu").expand(1, channels, 1, 2)
+    low, high = (bound.item() for bound in codec.clip(beyond).aminmax())
+    if low < -1 or high > 1:
+        raise BadInput(
+            f"codec with network.kind={_kind(network)}: codes of images go from {low:.3g} to {high:.3g}, this network "
+            "ends in tanh and draws from -1 to 1; set codec=identity, or network.kind=r3gan"
+        )
+
+
 def _kind(network: AdversarialPair) -> str:
     return next(name for name in NETWORKS if NETWORKS[name] is type(network))
 
@@ -114,6 +127,7 @@ class Gan(Family):
         """Compose a pair with codes of `shape` (C, H, W); `num_classes` 0 is unconditional."""
         super().__init__()
         options.check(network)
+        _check_reach(network, codec, shape[0])
         self.generator_network, self.critic = network.generator_network, network.critic
         self.options, self.codec, self.num_classes = options, codec, num_classes
         self.shown = options.augmentation.state()

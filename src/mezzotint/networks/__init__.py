@@ -53,6 +53,8 @@ class GeneratorNetwork(nn.Module):
     """Draws images from latents in two steps: `w = map(latent)`, then `draw(w)`; without a mapping, w is the latent."""
 
     maps: ClassVar[bool] = False
+    ends_in_tanh: ClassVar[bool] = False
+    """Whether it draws nothing beyond -1 and 1."""
     latent: int
     """Numbers of a latent."""
     width: int

@@ -42,6 +42,8 @@ class DCGANOptions(Options):
 
 
 class _Generator(GeneratorNetwork):
+    ends_in_tanh = True
+
     def __init__(self, options: DCGANOptions, shape: NetworkShape) -> None:
         super().__init__()
         self.latent = self.width = options.latent

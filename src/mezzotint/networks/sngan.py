@@ -76,6 +76,8 @@ class Down(nn.Module):
 
 
 class _Generator(GeneratorNetwork):
+    ends_in_tanh = True
+
     def __init__(self, options: SNGANOptions, shape: NetworkShape) -> None:
         super().__init__()
         self.latent = self.width = options.latent

@@ -156,7 +156,7 @@ class _Generator(GeneratorNetwork):
         """
         count, layers = len(latent), len(self.styled)
         w, second = self.map(latent, labels), self.map(torch.randn_like(latent), labels)
-        cut = torch.randint(1, layers + 1, (count, 1), device=latent.device)
+        cut = torch.randint(1, layers, (count, 1), device=latent.device)
         mixes = torch.rand(count, 1, device=latent.device) < self.mixing
         late = (torch.arange(layers, device=latent.device) >= cut) & mixes
         return torch.where(late[:, :, None], second[:, None], w[:, None])

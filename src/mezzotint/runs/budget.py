@@ -10,7 +10,7 @@ from mezzotint.machine import Machine
 from mezzotint.runs import build
 from mezzotint.runs.draw import draw_sheet
 from mezzotint.runs.monitored import monitored
-from mezzotint.runs.recipe import Recipe, TrainingOptions
+from mezzotint.runs.recipe import Recipe, TrainingOptions, family_class
 from mezzotint.seeds import forked
 from mezzotint.training.loop import Learner, Trainer
 
@@ -66,7 +66,7 @@ def plan(recipe: Recipe, loader: Loader, machine: Machine, num_classes: int, dea
     if machine.compilation.on:
         left -= beginning
     if monitored(recipe, loader) is not None:
-        left -= recipe.evaluation.reserved(left)
+        left -= recipe.evaluation.reserved(left, family_class(recipe.family).can_worsen)
     return recipe.but(training=_planned(recipe.training, left, per_image, per_sheet, per_validation))
 
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mezzotint.augment import augmented
 from mezzotint.contracts import Codec, Family, Generator
@@ -73,10 +74,25 @@ def network_shape(recipe: Recipe, num_classes: int) -> NetworkShape:
     )
 
 
+class _Undrawn(TorchFunctionMode):
+    """Leaves normal weights undrawn: on the meta device there are none, and drawing them imports torch's compiler."""
+
+    def __torch_function__(
+        self,
+        func: Any,  # noqa: ANN401
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        if func in (Tensor.normal_, nn.init.normal_):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def check(recipe: Recipe, num_classes: int) -> None:
     """Raise `BadInput` where a recipe can't be built or can't draw; costs no memory. What is open is assumed."""
     whole = assumed(recipe)
-    with torch.device("meta"), forked("check"):
+    with torch.device("meta"), _Undrawn(), forked("check"):
         built = family(whole, num_classes, Machine(torch.device("meta"), "float32", 1))
     recipe.training.check_phases(built)
     if recipe.training.gradient_checkpointing and not blocks(built):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from mezzotint.runs.compilation import decide, expected, operations_per_image
 from mezzotint.runs.fitting import blank_batches, choose_chunk, training_memory
 from mezzotint.runs.recipe import Recipe, family_class
 from mezzotint.seeds import SeededNoise, forked
-from mezzotint.training.cost import Pace, evaluation_seconds, pace
+from mezzotint.training.cost import Memory, Pace, evaluation_seconds, pace
 from mezzotint.training.loop import Trainer
 from mezzotint.training.slices import LESS_MEMORY
 
@@ -73,46 +74,77 @@ def estimate(recipe: Recipe, num_classes: int, machine: Machine) -> Estimate:
     """
     whole = build.assumed(recipe)
     process = _process_bytes(whole) if machine.device.type == "cpu" else 0
-    with memory_told("a trial update", LESS_MEMORY), forked(recipe.seed, "estimate"):
-        needed = training_memory(whole, num_classes, machine)
-        chunk = choose_chunk(whole.training, needed, machine)
-        family = build.family(whole, num_classes, machine)
-        make = blank_batches(whole, num_classes, machine.device)
-        forward = operations_per_image(whole, num_classes) / _UPDATE
-        rows = max(1, min(chunk, int(_TRIAL_OPERATIONS / (_UPDATE * forward))))
-        per_evaluation = evaluation_seconds(family, make(rows), machine)
-        speed = _pace(whole, num_classes, machine, rows)
-    training, nfe = whole.training, evaluations(whole, num_classes)
-    plain = speed.seconds(training.images, training.batch_size)
+    found = _tried(whole, num_classes, machine)
     compilation = decide(whole, machine, num_classes)
     brings = expected(machine)[0] if compilation.on else None
+    plain = found.speed.seconds(whole.training.images, whole.training.batch_size)
     seconds = plain / brings.gain if brings else plain
-    sheets, validations = (-(-training.images // training.every(what)) for what in ("sheet", "validation"))
     return Estimate(
         device=str(machine.device),
         precision=machine.precision,
         threads=machine.threads,
-        parameters=needed.parameters,
-        forward_operations=forward,
-        update_operations=_UPDATE * forward,
-        batch_size=training.batch_size,
-        chunk_size=chunk,
+        parameters=found.needed.parameters,
+        forward_operations=found.forward,
+        update_operations=_UPDATE * found.forward,
+        batch_size=whole.training.batch_size,
+        chunk_size=found.chunk,
         process_bytes=process,
-        fixed_bytes=needed.fixed,
-        image_bytes=needed.image,
-        peak_bytes=process + needed.peak(chunk),
+        fixed_bytes=found.needed.fixed,
+        image_bytes=found.needed.image,
+        peak_bytes=process + found.needed.peak(found.chunk),
         free_bytes=free_bytes(machine.device),
         compiled=compilation.on,
         compiled_because=compilation.because,
         compiling_seconds=brings.seconds if brings else 0.0,
-        seconds_per_1000_images=1000 * seconds / training.images,
-        images=training.images,
+        seconds_per_1000_images=1000 * seconds / whole.training.images,
+        images=whole.training.images,
         training_seconds=seconds,
-        nfe=nfe,
-        sheet_seconds=_LOOKS * sheets * training.sheet_size * nfe * per_evaluation,
-        validation_seconds=_LOOKS * validations * training.validation_size * per_evaluation,
-        monitor_seconds=whole.evaluation.reserved(seconds),
+        **_looks(whole, num_classes, found.per_evaluation),
+        monitor_seconds=whole.evaluation.reserved(seconds, family_class(whole.family).can_worsen),
     )
+
+
+class _Looks(TypedDict):
+    """Network calls of one picture, and seconds that a training spends looking at what it learns."""
+
+    nfe: float
+    sheet_seconds: float
+    validation_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What was counted, and timed in a few trial updates."""
+
+    needed: Memory
+    chunk: int
+    forward: float  # operations per image
+    per_evaluation: float  # seconds
+    speed: Pace
+
+
+@memory_told("a trial update", LESS_MEMORY)
+def _tried(recipe: Recipe, num_classes: int, machine: Machine) -> _Tried:
+    with forked(recipe.seed, "estimate"):
+        needed = training_memory(recipe, num_classes, machine)
+        chunk = choose_chunk(recipe.training, needed, machine)
+        family = build.family(recipe, num_classes, machine)
+        make = blank_batches(recipe, num_classes, machine.device)
+        forward = operations_per_image(recipe, num_classes) / _UPDATE
+        rows = max(1, min(chunk, int(_TRIAL_OPERATIONS / (_UPDATE * forward))))
+        per_evaluation = evaluation_seconds(family, make(rows), machine)
+        return _Tried(needed, chunk, forward, per_evaluation, _pace(recipe, num_classes, machine, rows))
+
+
+def _looks(recipe: Recipe, num_classes: int, per_evaluation: float) -> _Looks:
+    """Return what sheets and validations take in a whole training."""
+    training, nfe = recipe.training, evaluations(recipe, num_classes)
+    sheets, validations = (-(-training.images // training.every(what)) for what in ("sheet", "validation"))
+    return {
+        "nfe": nfe,
+        "sheet_seconds": _LOOKS * sheets * training.sheet_size * nfe * per_evaluation,
+        "validation_seconds": _LOOKS * validations * training.validation_size * per_evaluation,
+    }
 
 
 def _process_bytes(recipe: Recipe) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions
-from mezzotint.errors import BadInput
+from mezzotint.errors import BadInput, nearest
 from mezzotint.evaluation.evaluate import Prepared, check_count, prepare, scored
 from mezzotint.evaluation.extractors import EXTRACTORS, Batches, ExtractorOptions
 from mezzotint.evaluation.given import Statistics
@@ -225,7 +225,8 @@ def _pictures(target: Path) -> Images:
 def _check_files(target: Path, protocols: Sequence[str], changes: Sequence[str]) -> None:
     """Refuse what only a run could answer."""
     if not target.exists():
-        RunFolder.open(target)  # tells the nearest runs
+        names = nearest(target.name, [entry.name for entry in target.parent.glob("*")])
+        raise BadInput(f"{target}: no such run, pack, folder of pictures, .npz or .parquet; beside it: {names}")
     if changes:
         raise BadInput(f"override {changes[0]!r}: {target} is not a run, its pictures are drawn already")
     if not protocols:

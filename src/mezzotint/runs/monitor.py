@@ -20,8 +20,8 @@ from mezzotint.evaluation.metrics import METRICS
 from mezzotint.evaluation.protocols import Protocol
 from mezzotint.evaluation.score import Score
 from mezzotint.runs import build, checkpoint
-from mezzotint.runs.monitored import monitored
-from mezzotint.runs.recipe import MONITOR_SECONDS
+from mezzotint.runs.monitored import CHEAPEST, monitored
+from mezzotint.runs.recipe import MONITOR_SECONDS, family_class
 from mezzotint.runs.records import Record
 from mezzotint.runs.references import BATCH, Packed, provenance
 from mezzotint.runs.run import Run
@@ -118,7 +118,9 @@ class Monitor:
         per_image = median(self.seconds[WARM_UP:]) / training.batch_size
         whole = training.images * per_image
         if options.monitor == "auto" and options.share * whole < MONITOR_SECONDS:
-            return self._off(f"{options.share:.0%} of about {whole:.0f} s of training are too little")
+            if not family_class(self.run.recipe.family).can_worsen:
+                return self._off(f"{options.share:.0%} of about {whole:.0f} s of training are too little")
+            self.protocol = CHEAPEST  # no score would leave the last weights to draw, however bad they got
         per_score, trying = self._cost(learner)
         preparing = self.preparing_seconds + trying
         self.every_images = cadence(training.images, per_image, per_score, preparing, options.share)

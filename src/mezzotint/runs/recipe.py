@@ -83,7 +83,7 @@ class EvaluationOptions(Options):
     monitor: str = Field(
         default="auto",
         description="protocol scored on held-out images while training, to keep the best checkpoint; auto: a cheap "
-        "one, where enough images are held out and the training is long enough; off: none",
+        "one, where enough images are held out and the training is long enough (for a GAN always); off: none",
     )
     every_images: Count | None = Field(
         default=None, ge=1, description="images between monitored scores; null: as often as the share allows"
@@ -105,9 +105,10 @@ class EvaluationOptions(Options):
         Protocol.parse(str(value))
         return value
 
-    def reserved(self, seconds: float) -> float:
-        """Return how many of a training's seconds monitoring may take."""
-        wanted = self.monitor != "off" and (self.monitor != "auto" or self.share * seconds >= MONITOR_SECONDS)
+    def reserved(self, seconds: float, can_worsen: bool) -> float:
+        """Return how many of a training's seconds monitoring may take; a family that can worsen always has it."""
+        long_enough = can_worsen or self.share * seconds >= MONITOR_SECONDS
+        wanted = self.monitor != "off" and (self.monitor != "auto" or long_enough)
         return self.share * seconds if wanted else 0.0
 
 

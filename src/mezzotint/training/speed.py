@@ -100,9 +100,9 @@ class _Counting(TorchDispatchMode):
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """One convolution as a network calls it: input [N, C, H, W], weight [O, C, K, K], and what is differentiated.
+    """One convolution as a network calls it: input [N, C, H, W], weight [O, C / groups, K, K], what is differentiated.
 
-    A transposed one has weight [C, O, K, K], and its stride and padding are those of the convolution it turns round.
+    A transposed one has weight [C, O / groups, K, K], and its settings are those of the convolution it turns round.
     """
 
     x: tuple[int, ...]
@@ -111,15 +111,53 @@ class Convolution:
     padding: tuple[int, ...]
     differentiates_x: bool
     transposed: bool = False
+    dilation: tuple[int, ...] = (1, 1)
+    groups: int = 1
 
     def flops(self) -> int:
         """Operations of a forward and backward pass (a multiply-add counts as two)."""
-        places = self.x[2:] if self.transposed else [(s + 2 * p - k) // t + 1 for s, p, k, t in self._sides()]
-        forward = 2 * self.x[0] * math.prod(places) * math.prod(self.weight)
+        forward = 2 * self.x[0] * math.prod(self._places()) * math.prod(self.weight)
         return forward * (3 if self.differentiates_x else 2)
 
-    def _sides(self) -> list[tuple[int, int, int, int]]:
-        return list(zip(self.x[2:], self.padding, self.weight[2:], self.stride, strict=True))
+    def _places(self) -> Sequence[int]:
+        """Height and width of what all taps of the kernel are laid upon."""
+        if self.transposed:
+            return self.x[2:]
+        sides = zip(self.x[2:], self.padding, self.dilation, self.weight[2:], self.stride, strict=True)
+        return [(size + 2 * margin - apart * (taps - 1) - 1) // step + 1 for size, margin, apart, taps, step in sides]
+
+    def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Convolve an input and a weight of these shapes."""
+        if self.transposed:
+            return conv_transpose2d(x, weight, None, self.stride, self.padding, 0, self.groups, self.dilation)
+        return conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
+
+
+_SETTINGS = {
+    conv2d: ("stride", "padding", "dilation", "groups"),
+    conv_transpose2d: ("stride", "padding", "output_padding", "groups", "dilation"),
+}
+"""What follows input, weight and bias in torch's own calls, in order."""
+
+
+def _as_called(call: Callable[..., Any], x: Tensor, weight: Tensor, *rest: Any, **named: Any) -> Convolution:  # noqa: ANN401
+    """Return the convolution that `call(x, weight, *rest, **named)` is."""
+    told = dict(zip(("bias", *_SETTINGS[call]), rest, strict=False)) | named
+
+    def sides(name: str, usual: int) -> tuple[int, ...]:
+        side = told.get(name, usual)
+        return (side, side) if isinstance(side, int) else tuple(side)
+
+    return Convolution(
+        tuple(x.shape),
+        tuple(weight.shape),
+        sides("stride", 1),
+        sides("padding", 0),
+        x.requires_grad,
+        call is conv_transpose2d,
+        sides("dilation", 1),
+        told.get("groups", 1),
+    )
 
 
 class _Noting(TorchFunctionMode):
@@ -132,21 +170,9 @@ class _Noting(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> object:
-        if func in (conv2d, conv_transpose2d):
-            self.found[self._noted(func == conv_transpose2d, *args[:2], *args[3:5], **(kwargs or {}))] += 1
+        if func in _SETTINGS:
+            self.found[_as_called(func, *args, **(kwargs or {}))] += 1
         return func(*args, **(kwargs or {}))
-
-    @staticmethod
-    def _noted(
-        transposed: bool,
-        x: Tensor,
-        weight: Tensor,
-        stride: int | tuple[int, ...] = 1,
-        padding: int | tuple[int, ...] = 0,
-        **_rest: object,  # bias, dilation ...: as torch's own functions are called
-    ) -> Convolution:
-        steps, margin = ((side, side) if isinstance(side, int) else tuple(side) for side in (stride, padding))
-        return Convolution(tuple(x.shape), tuple(weight.shape), steps, margin, x.requires_grad, transposed)
 
 
 def convolutions(call: Callable[[], object]) -> Counter[Convolution]:
@@ -173,11 +199,10 @@ def _layout_seconds(
     x, weight = make(convolution.x).requires_grad_(convolution.differentiates_x), make(convolution.weight)
     weight.requires_grad_()
     wanted = [x, weight] if convolution.differentiates_x else [weight]
-    call = conv_transpose2d if convolution.transposed else conv2d
     gradient: list[Tensor] = []
 
     def work() -> None:
-        y = call(x, weight, None, convolution.stride, convolution.padding)
+        y = convolution(x, weight)
         if not gradient:
             gradient.append(torch.randn_like(y))  # in the output's own layout
         torch.autograd.grad(y, wanted, gradient[0])

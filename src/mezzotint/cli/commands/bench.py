@@ -23,7 +23,7 @@ def command(
     from mezzotint.cli.diagnosis import competition, look
     from mezzotint.machine import Machine
     from mezzotint.runs.measured import Measured, remember
-    from mezzotint.runs.reference import measure
+    from mezzotint.runs.workload import measure
 
     machine = Machine.detect(device).prepare()
     for warning in competition(look(machine, Path.cwd())):

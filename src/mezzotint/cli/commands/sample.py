@@ -35,6 +35,7 @@ def command(
     from mezzotint.runs.run import drawing_overrides, open_run
 
     opened = open_run(RunFolder.open(run), device)
+    checkpoint = opened.chosen(checkpoint).name  # now: a run that goes on has another last or best one soon
     changes = [*drawing_overrides(sampler, steps), *(overrides or ())]
     generator = opened.generator(checkpoint, weights, changes)
     seeds = range(seed, seed + count)

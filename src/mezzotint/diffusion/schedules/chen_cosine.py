@@ -45,8 +45,9 @@ class ChenCosine(VariancePreserving, Timed):
         first, last = self._angles(time)
         angle = first + time
         gone = 2 * (first + time / 2).sin() * (time / 2).sin()
-        left = 2 * ((last + angle) / 2).sin() * ((last - angle) / 2).sin().clamp_min(0)  # rounded, t may be over 1
-        return (self._fall(first.cos(), gone) / self._fall(angle.cos(), left)).sqrt()
+        left = 2 * ((last + angle) / 2).sin() * ((last - angle) / 2).sin().clamp_min(0)  # rounded, t may be over 1 ...
+        cosine = angle.cos().abs()  # ... and the cosine below 0, which has no power
+        return (self._fall(first.cos(), gone) / self._fall(cosine, left)).sqrt()
 
     def time(self, sigma: Tensor) -> Tensor:
         """Solve for the cosine c = c_0 e^fall, then for the angle gone: c_0 - c is a product of two sines."""

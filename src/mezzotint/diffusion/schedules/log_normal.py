@@ -1,12 +1,16 @@
 """ln sigma normally distributed over u, cut at the range's ends (Karras et al. 2022, table 1), usual in training."""
 
-from math import sqrt
+from math import erfc, exp, log, sqrt
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from mezzotint.diffusion.schedules import Ranged
+from mezzotint.errors import BadInput
+
+_LEAST = 1e-5
+"""Part of the distribution that must lie in the range: from much less, rounding leaves one level or none."""
 
 
 def _normal_above(z: Tensor) -> Tensor:
@@ -19,6 +23,17 @@ class LogNormal(Ranged):
 
     mean: float = Field(default=-1.2, ge=-10, le=10, description="P_mean: mean of ln sigma before the cut")
     std: float = Field(default=1.2, gt=0, le=10, description="P_std: standard deviation of ln sigma before the cut")
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the range; BadInput where next to nothing of the distribution lies in it."""
+        low, high = super().bounds()
+        above = [erfc((log(end) - self.mean) / self.std * sqrt(0.5)) / 2 for end in (low, high)]
+        if above[0] - above[1] < _LEAST:
+            raise BadInput(
+                f"mean: levels around exp({self.mean:g}) = {exp(self.mean):.3g} (std {self.std:g}) hardly ever lie "
+                f"between sigma_min={low:g} and sigma_max={high:g}; move the mean into the range, or the range to it"
+            )
+        return low, high
 
     def _z(self, sigma: Tensor) -> Tensor:
         return (sigma.log() - self.mean) / self.std

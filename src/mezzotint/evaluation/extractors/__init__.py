@@ -76,7 +76,8 @@ class Extractor:
     @_all_of_float32()
     def features(self, pixels: Tensor) -> Features:
         """Pixels uint8 [N, 3, H, W] -> features float32 [N, D] and probabilities [N, K] or None, on the CPU."""
-        parts = [self.network(part.to(self.device)) for part in pixels.split(self.batch_size)]
+        with torch.autocast(self.device.type, enabled=False):  # that of whoever calls
+            parts = [self.network(part.to(self.device)) for part in pixels.split(self.batch_size)]
         features = torch.cat([part.features for part in parts]).float().cpu()
         known = [part.probabilities for part in parts if part.probabilities is not None]
         return Features(features, torch.cat(known).float().cpu() if known else None)
