@@ -55,7 +55,7 @@ def packed(path: Path, folder: Path, **changes: object) -> Pack:
 
 
 def our_preparation(folder: Path) -> float:
-    """Images per second of a whole preparation, hashing and writing included; imports are done before, as theirs are."""
+    """Images per second of a whole preparation, hashing and writing included; imports before, as theirs are."""
     packed(photographs(), folder / "first", limit=8)
     started = time.perf_counter()
     pack = packed(photographs(), folder / "pack")
@@ -254,7 +254,8 @@ def report(asked: Namespace) -> None:
     small, large = (float(row["anonymous memory, MiB"]) for row in read)
     said = [
         f"Cats and dogs (128 px JPEG in Parquet) to {SIZE} px. Ours: decode, center crop, Lanczos, hash, write, by "
-        f"threads of one process, imports before. Theirs: decode, resize (antialiased), center crop by a DataLoader of {WORKERS} "
+        "threads of one process, imports before. "
+        f"Theirs: decode, resize (antialiased), center crop by a DataLoader of {WORKERS} "
         "workers, one pass with the start of the workers, Arrow tables made before, nothing written. "
         f"Reads: batches of {BATCH} float images on {machine.device}; ours from the pack, theirs decode each time, "
         f"workers running. Medians of {asked.rounds} rounds, every number in a process of its own.",
