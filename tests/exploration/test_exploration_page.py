@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -89,11 +90,21 @@ def test_the_page_says_what_is_so(page: Path) -> None:
         "broken.png",
         "the same pictures on both sheets",
         "24 x 20 pixels in the middle",
+        "All 30 pictures were compared",
         "1 pictures repeat another one exactly",
         "2 classes, from 10 pictures (dog) to 20",
         "family.prediction.sigma_data=",
     ):
         assert words in text
+
+
+def test_originals_of_which_not_all_were_prepared_would_be_enlarged(pictures: Dataset) -> None:
+    assert pictures.originals is not None
+    listing = replace(pictures.originals.listing, count=99)
+    some = replace(pictures, originals=replace(pictures.originals, listing=listing))
+    for found, words in ((pictures, "side and are enlarged."), (some, "side and would be enlarged.")):
+        shapes = next(part for part in sections(found, CHOSEN) if part.title.startswith("Sizes"))
+        assert shapes.sentences[1].endswith(words)
 
 
 def test_every_picture_is_a_file_too(pictures: Dataset, page: Path) -> None:

@@ -1,13 +1,36 @@
 """A pack in a few lines of text."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from mezzotint.data.overlap import overlap
 from mezzotint.data.pack import Pack, PackInfo
-from mezzotint.errors import RunFailed
+from mezzotint.data.sources import SOURCES
+from mezzotint.errors import BadInput, RunFailed, nearest
 
 _NAMES_SHOWN = 20
 _COLOURS = {1: "grayscale", 3: "colour"}
+
+
+def opened(target: str, assignments: Sequence[str]) -> Pack:
+    """Open a pack; `BadInput` for overrides, which it can't have, and for names of nothing, with those near them."""
+    path = Path(target)
+    if len(path.parts) <= 2 and not path.exists():
+        raise BadInput(f"{target}: does not exist {_meant(path)}; a pack is a folder made by `mezzotint data prepare`")
+    pack = Pack.open(path)
+    if assignments:
+        raise BadInput(f"override {assignments[0]!r}: {target} is a pack, its pictures are prepared already")
+    return pack
+
+
+def _meant(path: Path) -> str:
+    """Say which packs or sources are near, or how a data set of the hub is looked at."""
+    if len(path.parts) == 2 and not path.parent.exists():
+        return f"(a data set of the hub is looked at by `mezzotint data inspect hub dataset={path}`)"
+    beside = [entry.name for entry in path.parent.iterdir() if (entry / "pack.json").is_file()]
+    return f"({nearest(path.name, beside if len(path.parts) == 2 else [*SOURCES, *beside])})"
 
 
 def _per_class(pack: Pack) -> str:

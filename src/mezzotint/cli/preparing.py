@@ -1,6 +1,6 @@
 """What `data prepare` was asked for: a recipe's images, a source by name, a folder or a file."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mezzotint.cli.training import preparation_shown
@@ -13,9 +13,17 @@ from mezzotint.runs.recipe import find, shipped
 
 
 def data_options(target: str, assignments: Sequence[str]) -> DataOptions:
-    """Read the target and put overrides over it; `data.path=...` and `path=...` mean the same."""
-    plain = [assignment.removeprefix("data.") for assignment in assignments]
+    """Read the target and put overrides over it; `data.path=...` and `path=...` mean the same.
+
+    So do `source.dataset=...` and `dataset=...` where the target is a source that has this option.
+    """
+    own = SOURCES[target].model_fields.keys() - DataOptions.model_fields.keys() if target in SOURCES else ()
+    plain = [_of_source(assignment.removeprefix("data."), own) for assignment in assignments]
     return parse(DataOptions, override(_start(target), plain), where="data:")
+
+
+def _of_source(assignment: str, own: Collection[str]) -> str:
+    return f"source.{assignment}" if assignment.partition("=")[0] in own else assignment
 
 
 def prepared(options: DataOptions, destination: Path | None) -> Pack:

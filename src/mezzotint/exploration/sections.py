@@ -88,12 +88,14 @@ def _shapes(found: Dataset) -> Section:
     sizes, size = found.originals.sizes, found.pack.image_size
     width, height = (np.median(side) for side in sizes.T)
     ratios = found.originals.ratios
+    enlarged = "are" if found.pack.info.offered == found.originals.listing.count else "would be"  # not all prepared
     wide, high = float((ratios > 1.02).mean()), float((ratios < 1 / 1.02).mean())
     said = [
         f"{len(sizes):,} of {found.originals.listing.count:,} originals were read: "
         f"{width:.0f} x {height:.0f} pixels in the middle, from {sizes[:, 0].min()} x {sizes[:, 1].min()} up to "
         f"{sizes[:, 0].max()} x {sizes[:, 1].max()}; {wide:.0%} are wide, {high:.0%} are high.",
-        f"{found.originals.enlarged(size):.1%} have fewer than {size} pixels on their shorter side and are enlarged.",
+        f"{found.originals.enlarged(size):.1%} have fewer than {size} pixels on their shorter side and "
+        f"{enlarged} enlarged.",
     ]
     pictures = [
         Picture("sizes", "shorter sides of the originals", partial(figures.shorter_sides, sizes, size)),
@@ -138,7 +140,7 @@ def _levels(found: Dataset) -> Section:
 def _duplicates(found: Dataset) -> Section:
     pairs, count = found.duplicates, len(found.pack)
     chosen = (
-        f"all {count:,}" if pairs.compared == count else f"{pairs.compared:,} of {count:,} (at most {MOST_COMPARED:,})"
+        f"All {count:,}" if pairs.compared == count else f"{pairs.compared:,} of {count:,} (at most {MOST_COMPARED:,})"
     )
     equal = sum(len(group) - 1 for group in found.pack.info.duplicates or ())
     said = [

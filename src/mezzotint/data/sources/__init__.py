@@ -122,6 +122,25 @@ class Card:
         return f"{self.layout} (from {place}, about {gigabytes(self.size)} in all)"
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What is told of a data set before any of its pictures is fetched.
+
+    `pictures` counts each split, None where that isn't told. `size` is what would be downloaded, in bytes, None where
+    that isn't told; of a data set that is `here` it is what lies on the disk, and nothing is downloaded.
+    """
+
+    name: str
+    pictures: Mapping[str, int | None]
+    size: int | None
+    here: bool
+    licence: str | None
+    columns: tuple[str, ...]
+    image: str
+    label: str | None
+    class_names: tuple[str, ...]
+
+
 def gigabytes(count: int) -> str:
     """Bytes in decimal units, three digits: `162 MB`, `2.75 GB`."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
@@ -131,9 +150,13 @@ def gigabytes(count: int) -> str:
 
 
 class Source(Options):
-    """A kind of place that pictures come from, with its own options; published data sets have a card."""
+    """A kind of place that pictures come from, with its own options; published data sets have a card.
+
+    Sources of your own files have a `layout` instead: what `data.path` must be.
+    """
 
     card: ClassVar[Card | None] = None
+    layout: ClassVar[str | None] = None
 
     def open(self, path: Path | None, split: str) -> Listing:
         """List the pictures of a split at a path; raise `BadInput` where there are none."""
@@ -153,6 +176,10 @@ class Source(Options):
         known = list(dict.fromkeys(name for original in published for name in original.splits))
         wanted = chosen_splits(split, known) if known else ()
         return tuple(original for original in published if not original.splits or {*original.splits} & {*wanted})
+
+    def offered(self, path: Path | None, split: str) -> Offer | None:
+        """Return what is told of a split by whoever publishes it; None where nobody has to be asked."""
+        return None
 
     def hub_copy(self) -> "Source | None":
         """Return the source that reads the hub's copy as these options ask, where originals can't be fetched."""

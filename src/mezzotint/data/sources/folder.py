@@ -20,6 +20,8 @@ class Folder(Source):
     Hidden files and folders are passed over; links are followed, each folder once.
     """
 
+    layout = _WANTED
+
     labelled: bool = Field(default=True, description="whether subfolders are classes; false reads all as unlabelled")
 
     def open(self, path: Path | None, split: str) -> Listing:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from mezzotint.data.sources import Flow, Item, Listing, Shard, Source, chosen_splits
+from mezzotint.data.sources import Flow, Item, Listing, Offer, Shard, Source, chosen_splits
 from mezzotint.disk import home
 from mezzotint.errors import BadInput, RunFailed, nearest
 
@@ -53,7 +53,7 @@ class Hub(Source):
         """Return the data set's files as shards, read over the network as `datasets` streams them; none is kept."""
         name = self._name(path)
         with _told(name):
-            builder = _datasets().load_dataset_builder(name, self.config, revision=self.revision, cache_dir=_cache())
+            builder = self._builder(name)
             found = builder.as_streaming_dataset()
         chosen = [found[part] for part in chosen_splits(split, found)]
         columns = self._columns(name, chosen[0].features or {})
@@ -67,6 +67,34 @@ class Hub(Source):
         identity = f"{name} {self.config} {split} {builder.hash}"
         provenance = {"path": name, "revision": str(self.revision or builder.hash), **_licence(builder.info)}
         return Flow(tuple(shards), total or None, columns.names, identity, provenance)
+
+    def offered(self, path: Path | None, split: str) -> Offer:
+        """Return what the hub, or a folder in its layout, tells of a split; of files no more than heads are read."""
+        name = self._name(path)
+        with _told(name), _quiet():
+            builder = self._builder(name)
+            files = builder.config.data_files or {}
+            told = {part: found.num_examples for part, found in (builder.info.splits or {}).items()}
+            counts = told or {part: _rows_here(files[part]) for part in files}
+            here = _bytes_here([file for part in files for file in files[part]])
+            if builder.info.features is None:
+                builder.as_streaming_dataset()  # reads them from the head of a file
+            licence = _licence_told(name, builder.info)
+        columns = self._columns(name, builder.info.features or {})
+        return Offer(
+            name=name,
+            pictures={str(chosen): counts[chosen] for chosen in chosen_splits(split, counts)},
+            size=builder.info.download_size if here is None else here,
+            here=here is not None,
+            licence=licence,
+            columns=tuple(builder.info.features or ()),
+            image=columns.image,
+            label=columns.label,
+            class_names=columns.names,
+        )
+
+    def _builder(self, name: str) -> Any:  # noqa: ANN401
+        return _datasets().load_dataset_builder(name, self.config, revision=self.revision, cache_dir=_cache())
 
     def _name(self, path: Path | None) -> str:
         if self.dataset is None and path is None:
@@ -133,6 +161,19 @@ def _told(name: str) -> Iterator[None]:
         raise BadInput(f"data.source.dataset: {name!r} can't be loaded ({type(error).__name__}: {detail})") from None
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the hub's client from telling every one of its attempts: what came of them is told once."""
+    from huggingface_hub.utils import logging  # noqa: PLC0415  (with `datasets`)
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+
+
 def _column(name: str, role: str, wanted: str | None, kinds: dict[str, str], kind: str) -> str | None:
     if wanted is None:
         return next((column for column, found in kinds.items() if found == kind), None)
@@ -158,6 +199,36 @@ def _names(label: str | None, features: Any) -> tuple[str, ...]:  # noqa: ANN401
 
 def _number(label: int | None, names: tuple[str, ...]) -> int | None:
     return int(label) if names and label is not None and label >= 0 else None
+
+
+# --- What is told before anything is fetched -----------------------------------------------------------------
+
+
+def _rows_here(files: list[str]) -> int | None:
+    """Rows of Parquet files on this disk, by their footers; None for others: those would have to be fetched."""
+    from pyarrow import parquet  # noqa: PLC0415  (only this source needs it)
+
+    if not all(file.endswith(".parquet") and Path(file).is_file() for file in files):
+        return None
+    return sum(parquet.read_metadata(file).num_rows for file in files)
+
+
+def _bytes_here(files: list[str]) -> int | None:
+    """Bytes of files that are all on this disk; None where some aren't."""
+    here = files and all(Path(file).is_file() for file in files)
+    return sum(Path(file).stat().st_size for file in files) if here else None
+
+
+def _licence_told(name: str, info: Any) -> str | None:  # noqa: ANN401
+    """Return the licence at the head of the data set's README, which `datasets` passes over; None without one."""
+    from huggingface_hub import DatasetCard  # noqa: PLC0415
+
+    try:
+        readme = Path(name, "README.md") if Path(name).is_dir() else name
+        told = info.license or DatasetCard.load(readme, ignore_metadata_errors=True).data.to_dict().get("license")
+    except Exception:  # no README, none that can be read: most folders have none
+        return None
+    return ", ".join(map(str, told)) if isinstance(told, list) else told
 
 
 def _licence(info: Any) -> dict[str, str]:  # noqa: ANN401

@@ -21,6 +21,8 @@ class NPZ(Source):
     Names such as `x_train`, `y_train`, `x_test` or `train_images` are splits. Nothing is unpickled.
     """
 
+    layout = _WANTED
+
     image: str | None = Field(default=None, description="array of pictures; null finds it by name (images, x, data...)")
     label: str | None = Field(default=None, description="array of labels; null finds it by name (labels, y...)")
     labelled: bool = Field(default=True, description="whether labels are read; false reads all as unlabelled")

@@ -24,6 +24,8 @@ class Parquet(Source):
     the file and folder names, and if no name holds any such word all files are read.
     """
 
+    layout = _WANTED
+
     image: str | None = Field(default=None, description="image column; null finds it by the schema's image type")
     label: str | None = Field(
         default=None, description="label column; null finds it by the schema, or by the name `label`"

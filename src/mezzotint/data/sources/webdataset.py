@@ -32,6 +32,8 @@ class WebDataset(Source):
     A file or a pattern is read whole; in a folder the split is looked for in the names of the shards.
     """
 
+    layout = _WANTED
+
     label: str = Field(default="label", description="key of the label in a sample's .json, where it has no .cls")
     labelled: bool = Field(default=True, description="whether labels are read; false reads all as unlabelled")
 
