@@ -19,8 +19,9 @@ with warnings.catch_warnings():
 
 # Ours -> theirs, by prefix and by leaf; every key is renamed by one line of each.
 PREFIXES = {
-    r"level_embedding\.linear(\d)": r"time_embedding.linear_\1",
-    r"class_embedding|conv_in|conv_out": r"\g<0>",
+    r"told\.level\.linear(\d)": r"time_embedding.linear_\1",
+    r"told\.labels": "class_embedding",
+    r"conv_in|conv_out": r"\g<0>",
     r"norm_out": "conv_norm_out",
     r"(down|up)\.(\d+)\.resample": r"\1_blocks.\2.\1samplers.0.conv",
     r"(down|up)\.(\d+)\.layers\.(\d+)\.residual": r"\1_blocks.\2.resnets.\3",

@@ -104,8 +104,10 @@ def test_what_does_not_go_together_is_refused_naming_both(
 
 
 def test_wasserstein_goes_with_a_spectral_norm() -> None:
-    _gan("sngan", loss="wasserstein")
-    _gan("dcgan", network={"spectral_norm": True}, loss="wasserstein")
+    assert _gan("sngan", loss="wasserstein").critic.is_spectral
+    assert _gan("dcgan", network={"spectral_norm": True}, loss="wasserstein").critic.is_spectral
+    with pytest.raises(BadInput, match="no spectral norm"):
+        _gan("dcgan", loss="wasserstein")
 
 
 # --- Whose turn it is ------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def test_zeros_and_nothing_are_the_same_and_each_image_is_told_its_own():
 def test_every_number_it_is_told_teaches_it():
     network = _network(4)
     _out(network, torch.ones(3, 4)).square().sum().backward()
-    gradient = network.augmentation_embedding.weight.grad
+    gradient = network.told.augmentation.weight.grad
     assert gradient is not None
     assert (gradient.abs().sum(0) > 0).all()
 

@@ -141,11 +141,11 @@ def test_what_is_open_is_estimated_and_checked_without_images():
 def test_a_run_that_is_told_draws_as_if_nothing_was_done(tmp_path: Path):
     run, records = train(tmp_path, "told", TOLD)
     assert records[-1].kind == "done"
-    weight = tensors(run)["weights/network.augmentation_embedding.weight"]
+    weight = tensors(run)["weights/network.told.augmentation.weight"]
     assert weight.shape == (64, 4)
     with forked("fresh"):
         fresh = build.family(run.recipe, run.num_classes, run.machine).state_dict()
-    assert not weight.equal(fresh["network.augmentation_embedding.weight"])  # it has learnt
+    assert not weight.equal(fresh["network.told.augmentation.weight"])  # it has learnt
     drawn = run.generator("last", "ema").decode(torch.randn(2, 1, 8, 8), torch.arange(2), SeededNoise(range(2)))
     assert drawn.isfinite().all()
 

@@ -22,6 +22,7 @@ from mezzotint.networks.blocks import (
     glorot,
     zeroed,
 )
+from mezzotint.networks.conditioning import Told
 from mezzotint.networks.sizes import must_divide
 from mezzotint.options import Options
 
@@ -140,9 +141,7 @@ class Up(nn.Module):
 class UNet(Network):
     """F(x; level) of Ho et al. 2020, sec. B; class labels, where the shape has classes, join the level's embedding.
 
-    A shape without classes ignores labels. What was done to an image joins by a linear map without bias, so that being
-    told nothing and being told zeros are the same (Karras et al. 2022, appendix F.2). It starts as F = 0: the last
-    weights of every residual branch and of the whole are zero.
+    It starts as F = 0: the last weights of every residual branch and of the whole are zero.
     """
 
     Options = UNetOptions
@@ -154,11 +153,8 @@ class UNet(Network):
         widths = options.widths()
         attends = [size in options.attention for size in options.resolutions(shape.image_size)]
 
-        self.level_embedding = LevelEmbedding(options.channels, 4 * options.channels)
-        if shape.num_classes:
-            self.class_embedding = nn.Embedding(shape.num_classes, 4 * options.channels)
-        if shape.augmentation:
-            self.augmentation_embedding = glorot(nn.Linear(shape.augmentation, 4 * options.channels, bias=False))
+        level = LevelEmbedding(options.channels, 4 * options.channels)
+        self.told = Told(shape, level, options.level_scale, 4 * options.channels)
         self.conv_in = glorot(conv3x3(shape.channels_in * options.patch**2, widths[0]))
         self.down, skips = _way_down(options, attends)
         self.middle = nn.ModuleList(Layer(options, widths[-1], widths[-1], first) for first in (True, False))
@@ -172,7 +168,7 @@ class UNet(Network):
 
     def forward(self, x: Tensor, level: Tensor, condition: Condition) -> Tensor:
         """Codes [N, channels_in, S, S], level [N], labels int64 [N] if it has classes -> [N, channels_out, S, S]."""
-        embedding = F.silu(self._embed(level, condition))
+        embedding = F.silu(self.told(level, condition))
         h = self.conv_in(F.pixel_unshuffle(x, self.options.patch))
         skips = [h]
         for level_down in self.down:
@@ -182,16 +178,6 @@ class UNet(Network):
         for level_up in self.up:
             h = level_up(h, embedding, skips)
         return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.options.patch)
-
-    def _embed(self, level: Tensor, condition: Condition) -> Tensor:
-        embedding = self.level_embedding(level * self.options.level_scale)
-        if self.shape.augmentation and condition.augmentation is not None:
-            embedding = embedding + self.augmentation_embedding(condition.augmentation.to(embedding.dtype))
-        if not self.shape.num_classes:
-            return embedding
-        if condition.labels is None:
-            raise BadInput(f"a network of {self.shape.num_classes} classes needs labels")
-        return embedding + self.class_embedding(condition.labels)
 
 
 def _way_down(options: UNetOptions, attends: list[bool]) -> tuple[nn.ModuleList, list[int]]:

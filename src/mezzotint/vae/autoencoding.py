@@ -64,6 +64,7 @@ class Autoencoding(Family):
     """
 
     architecture = Autoencoder
+    model: Trained
 
     def __init__(
         self, options: AutoencoderOptions, codec: Codec, shape: tuple[int, int, int], num_classes: int
@@ -81,7 +82,7 @@ class Autoencoding(Family):
     @property
     def likelihood(self) -> Likelihood:
         """How the decoder's numbers speak of images."""
-        raise NotImplementedError(f"{type(self).__name__} must name its likelihood")
+        return self.model.likelihood
 
     def account(self, batch: Batch, noise: Noise) -> Account:
         """Reconstruct a batch from its codes, and tell what every image costs."""
