@@ -61,7 +61,7 @@ def sections(found: Dataset, chosen: Mapping[str, Schedule]) -> Iterator[Section
 
 
 def _advice(found: Dataset) -> Section:
-    said = "What to set for these pictures, and the measurement behind each line. `mezzotint data suggest` prints it."
+    said = "What to set for these pictures, and the measurement behind each line; the command 'data suggest' prints it."
     rows = [(row.about, row.value, row.because) for row in found.advice]
     return Section("Advice", [said], (), ("about", "value", "because"), rows)
 
