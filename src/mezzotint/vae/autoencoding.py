@@ -64,7 +64,6 @@ class Autoencoding(Family):
     """
 
     architecture = Autoencoder
-    model: Trained
 
     def __init__(
         self, options: AutoencoderOptions, codec: Codec, shape: tuple[int, int, int], num_classes: int
@@ -82,7 +81,7 @@ class Autoencoding(Family):
     @property
     def likelihood(self) -> Likelihood:
         """How the decoder's numbers speak of images."""
-        return self.model.likelihood
+        raise NotImplementedError(f"{type(self).__name__} must name its likelihood")
 
     def account(self, batch: Batch, noise: Noise) -> Account:
         """Reconstruct a batch from its codes, and tell what every image costs."""

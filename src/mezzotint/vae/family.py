@@ -13,6 +13,7 @@ from mezzotint.options import Count
 from mezzotint.options import Options as OptionGroup
 from mezzotint.seeds import AmbientNoise
 from mezzotint.vae.autoencoding import PHASE, Account, AutoencoderOptions, Autoencoding, Trained, fitting
+from mezzotint.vae.likelihood import Likelihood
 
 _LOG_VARIANCES = (-30.0, 20.0)
 ACTIVE = 0.01
@@ -80,6 +81,11 @@ class VAE(Autoencoding):
         self.model = Variational(fitting(network), options.likelihood.build())
         self.latent_shape = fitting(network).latent_shape
         self.register_buffer("information", torch.zeros(self.latent_shape))
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """How the decoder's numbers speak of images."""
+        return self.model.likelihood
 
     def phases(self) -> list[Phase]:
         """One phase: both networks."""

@@ -13,6 +13,7 @@ from mezzotint.errors import BadInput
 from mezzotint.options import Options as OptionGroup
 from mezzotint.seeds import AmbientNoise
 from mezzotint.vae.autoencoding import PHASE, Account, AutoencoderOptions, Autoencoding, Trained, fitting
+from mezzotint.vae.likelihood import Likelihood
 from mezzotint.vae.quantizer import Codebook, perplexity
 
 
@@ -69,6 +70,11 @@ class VQVAE(Autoencoding):
             raise BadInput("network: a code of one vector holds one entry of the codebook; choose residual-autoencoder")
         self.positions = math.prod(places)
         self.codebook = Codebook(options.codes, width, options.codebook_decay, options.restart_below)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """How the decoder's numbers speak of images."""
+        return self.model.likelihood
 
     def phases(self) -> list[Phase]:
         """One phase: both networks; the codebook follows in `finish`."""
