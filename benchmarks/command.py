@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,14 +21,33 @@ class Distance(NamedTuple):
         return f"{self.value:,.0f} ± {self.error:,.0f}"
 
 
+def own_weights() -> None:
+    """Let extractors find the weights among the development data, unless the user said where they are."""
+    folder = shared() / "weights"
+    if folder.is_dir():
+        os.environ.setdefault("MEZZOTINT_WEIGHTS", str(folder))
+
+
 def mezzotint(*words: str) -> str:
     """Run a command; return what it printed, or stop where it complained."""
-    weights = {"MEZZOTINT_WEIGHTS": str(shared() / "weights")} if (shared() / "weights").is_dir() else {}
-    command, places = [sys.executable, "-m", "mezzotint", *words], {**weights, **os.environ}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=places)
+    own_weights()
+    done = subprocess.run([sys.executable, "-m", "mezzotint", *words], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
     return done.stdout
+
+
+def train(run: Path, words: Sequence[str], device: str) -> Path:
+    """Train a recipe with overrides and options into a run's folder, unless it is there already; return it."""
+    if not run.exists():
+        mezzotint("train", *words, "--name", run.name, "--runs", str(run.parent), "--device", device)
+    return run
+
+
+def last_update(run: Path) -> dict[str, float]:
+    """Return the last record of a run's log with losses in it."""
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    return [record for record in records if record["kind"] == "update"][-1]
 
 
 def score(

@@ -35,7 +35,9 @@ TRIPS = (
     "**{dtype}: error of D at sigma_min / sigma_max**, in units of codes, when the exact denoiser is turned into a raw "
     "network output of that dtype and back. Over the whole range (33 levels) none is off by more than rounding of the "
     "output times c_out explains, plus a few units of float32 in what is added up. That is why a noise network's last "
-    "digits count at high noise, c_out = -sigma, and no others'."
+    "digits show in D at high noise, c_out = -sigma, and no others'. The way down shrinks that with the noise: "
+    "rounded to bfloat16 at every call, no prediction moves drawn codes by more than half a grey level (root mean "
+    "square; heun in 18 moves, ddim in 50)."
 )
 AGREEMENT = (
     "**Agreement with diffusers**: largest distance of any image after any compared move, as a share of its length, on "

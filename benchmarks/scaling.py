@@ -33,7 +33,7 @@ def measure(side: int, width: int, batch: int, machine: Machine, rounds: int) ->
     learner = build.learner(chosen, 0, machine)
     endless = updates(learner, chosen, machine, random_pixels(side, 64))
     seconds = medians(interleaved({"update": lambda: next(endless)}, rounds, machine.device))["update"] / batch
-    operations = operations_per_image(chosen, 0)
+    operations = operations_per_image(chosen, 0).update
     return {"ms/image": 1000 * seconds, "GFLOP/image": operations / 1e9, "GFLOP/s": operations / seconds / 1e9}
 
 

@@ -162,6 +162,10 @@ class FamilyOptions(OptionGroup):
         """Return these options with what they leave to the images filled in: `deviation` is that of the codes."""
         return self
 
+    def cautions(self, sampling: OptionGroup) -> list[str]:
+        """Name what is allowed but hardly meant where a model of these is drawn from so; by default nothing is."""
+        return []
+
 
 class Family(nn.Module):
     """A kind of model and how it learns. Whatever it adapts while it trains is a buffer, changed in `finish`."""

@@ -6,6 +6,7 @@ How much memory there is, and whether it ran out, is asked in `memory.py`.
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -59,6 +60,11 @@ def _precision_rule(device: torch.device) -> str:
     return "float32"
 
 
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def _processor() -> str:
     """Name of the processor as its maker calls it, else its architecture."""
     try:
@@ -90,14 +96,17 @@ class Machine:
 
     @classmethod
     def detect(cls, device: str = "auto", precision: str = "auto", threads: int | None = None) -> "Machine":
-        """Choose by rule; `device`, `precision` (see `_PRECISIONS`) and `threads` may be fixed by the caller."""
+        """Choose by rule; `device`, `precision` (see `_PRECISIONS`) and `threads` may be fixed by the caller.
+
+        More threads than cores, as where a run comes from a larger machine, would wait for each other: they are fewer.
+        """
         chosen = _pick_device(device)
         if precision != "auto" and precision not in _PRECISIONS:
             raise BadInput(f"precision {precision!r}: {nearest(precision, ['auto', *_PRECISIONS])}")
         return cls(
             device=chosen,
             precision=_precision_rule(chosen) if precision == "auto" else precision,
-            threads=threads or torch.get_num_threads(),
+            threads=min(threads or torch.get_num_threads(), cores()),
             rank=int(os.environ.get("RANK", "0")),
             world=int(os.environ.get("WORLD_SIZE", "1")),
         )

@@ -91,7 +91,10 @@ class Choice:
     def name_of(self, options: Options) -> str:
         """Return the name under which the part of these options is registered."""
         kind = options.__class__
-        return next(name for name in self.parts if options_class(self.parts[name]) is kind)
+        found = next((name for name in self.parts if options_class(self.parts[name]) is kind), None)
+        if found is None:
+            raise BadInput(f"{kind.__name__} has no name that a recipe could hold; there are {', '.join(self.parts)}")
+        return found
 
     def _read(self, value: object, info: ValidationInfo) -> Options:
         if isinstance(value, Options):
@@ -100,7 +103,7 @@ class Choice:
         if not isinstance(tree, dict) or not isinstance(tree.get("kind"), str):
             raise BadInput(f"must be a name or a mapping with `kind`: {nearest('', self.parts)}")
         rest = {key: inner for key, inner in tree.items() if key != "kind"}
-        return parse_inner(options_class(self.parts[tree["kind"]]), rest, info)
+        return parse_inner(options_class(self.parts[tree["kind"]]), rest, info, tree["kind"])
 
     def _write(self, options: Options) -> Tree:
         return {"kind": self.name_of(options), **options.tree()}
@@ -138,12 +141,13 @@ def _fields_at(model: type[Options], path: Sequence[str | int]) -> list[str]:
     return list(model.model_fields)
 
 
-def _first_problem(error: ValidationError, model: type[Options], given: object) -> tuple[str, str]:
+def _first_problem(error: ValidationError, model: type[Options], kind: str = "") -> tuple[str, str]:
     problem = error.errors()[0]
     path = ".".join(str(key) for key in problem["loc"])
     if problem["type"] == "extra_forbidden":
         name = str(problem["loc"][-1])
-        return path, f"unknown key: {nearest(name, _fields_at(model, problem['loc'][:-1]))}"
+        whose = f" (kind: {kind})" if kind else ""
+        return path, f"unknown key: {nearest(name, _fields_at(model, problem['loc'][:-1]))}{whose}"
     if problem["type"] == "inner":
         inner = problem.get("ctx", {}).get("path", "")
         path = f"{path}.{inner}" if inner else path
@@ -159,17 +163,20 @@ def parse(model: type[_O], tree: object, *, where: str = "", train_images: int |
     try:
         return model.model_validate(tree, context=context)
     except ValidationError as error:
-        path, message = _first_problem(error, model, tree)
+        path, message = _first_problem(error, model)
         place = " ".join(part for part in (where, path) if part)
         raise BadInput(f"{place}: {message}" if place else message) from None
 
 
-def parse_inner(model: type[_O], tree: object, info: ValidationInfo) -> _O:
-    """Check a tree inside a validator whose class is only known there; the error keeps its full path."""
+def parse_inner(model: type[_O], tree: object, info: ValidationInfo, kind: str = "") -> _O:
+    """Check a tree inside a validator whose class is only known there; the error keeps its full path.
+
+    `kind`, under which the class was chosen, is told where a key isn't its own.
+    """
     try:
         return model.model_validate(tree, context=info.context)
     except ValidationError as error:
-        path, message = _first_problem(error, model, tree)
+        path, message = _first_problem(error, model, kind)
         raise PydanticCustomError("inner", "{message}", {"message": message, "path": path}) from None
 
 

@@ -32,7 +32,7 @@ def test_numbers_fit_together_are_kept_and_shown_by_doctor() -> None:
     found = json.loads(result.stdout)
     assert found["device"] == "cpu"
     assert set(found["convolution_gflops"]) == {"float32", "bfloat16"}
-    per_image = operations_per_image(workload.recipe(16), 0)
+    per_image = operations_per_image(workload.recipe(16), 0).update
     gflops = found["update_images_per_second"] * per_image / 1e9
     assert found["update_gflops"] == pytest.approx(gflops, rel=0.05, abs=0.1)
     assert 0 < found["roofline_fraction"] < 1.5

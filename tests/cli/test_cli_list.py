@@ -64,3 +64,75 @@ def test_listed_without_importing_is_what_importing_gives() -> None:
         assert list(summaries(kind)) == list(table)
         first_lines = [ast.literal_eval(repr(table[name].__doc__)).strip().splitlines()[0] for name in table]
         assert list(summaries(kind).values()) == first_lines
+
+
+# --- What one name stands for ----------------------------------------------------------------------------------
+
+
+def _rows(*words: str) -> dict[str, dict[str, str]]:
+    result = CliRunner().invoke(app, ["list", *words, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_part_is_told_by_its_options() -> None:
+    ((title, rows),) = _rows("classifier-free").items()
+    assert title == "guidances classifier-free"
+    assert rows["scale"].endswith("[2.0]")
+    assert rows["interval"].endswith("[null]")
+    assert _rows("autoguidance")["guidances autoguidance"]["run"].endswith("[required]")
+
+
+def test_a_name_of_two_kinds_is_told_as_both() -> None:
+    assert list(_rows("learned")) == ["weightings learned", "variances learned"]
+
+
+def test_a_part_without_options_says_so() -> None:
+    assert CliRunner().invoke(app, ["list", "flip"]).stdout.splitlines()[0] == "augmentations flip"
+    assert "(no options)" in CliRunner().invoke(app, ["list", "x0"]).stdout
+
+
+def test_a_family_is_told_with_its_ways_of_drawing() -> None:
+    found = _rows("diffusion")
+    assert found["families diffusion"]["schedule"].endswith("[log-normal]")
+    assert found["sampling of diffusion"]["sampler"].endswith("[heun]")
+    assert found["sampling of diffusion"]["schedule"].endswith("[karras]"), "a choice or null"
+
+
+def test_a_recipe_is_told_as_its_file_says() -> None:
+    assert _rows("digits-edm")["recipes digits-edm"]["data"] == "{source: digits, image_size: 8}"
+
+
+def test_every_recipes_keys_are_overrides() -> None:
+    from mezzotint.options import override
+    from mezzotint.runs.recipe import read
+
+    rows = _rows("options")["options"]
+    assert rows["training.learning_rate"].endswith("]")
+    assert rows["data.source"].endswith("[digits]")
+    assert {"seed", "augment", "data.held_out", "evaluation.protocol", "training.phases"} <= rows.keys()
+    _, recipe = read("digits-edm")
+    tree = recipe.tree()
+    assert override(tree, [f"{path}=1" for path in rows]).keys() == tree.keys()
+
+
+def test_protocols_can_be_asked_for() -> None:
+    from mezzotint.evaluation.protocols import Protocol
+
+    for name in _rows("protocols")["protocols"]:
+        Protocol.parse(name.replace("-N", "-5k"))
+
+
+def test_every_part_of_every_kind_can_be_asked_for() -> None:
+    from mezzotint.cli.details import PARTS, details
+
+    assert PARTS.keys() - {"families"} == KINDS.keys() - {"recipes"}
+    for kind, parts in PARTS.items():
+        for name in parts:
+            assert f"{kind} {name}" in details(name)
+
+
+def test_an_unknown_name_is_told_with_those_near_it() -> None:
+    result = CliRunner().invoke(app, ["list", "sampler"])
+    assert result.exit_code == 2
+    assert "unknown name 'sampler': did you mean samplers" in result.stderr

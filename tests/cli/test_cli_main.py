@@ -81,7 +81,7 @@ def test_version() -> None:
     [
         (["lst"], "mezzotint: unknown command 'lst': did you mean list?\n"),
         (["data", "verfy"], "mezzotint: unknown command 'verfy': did you mean verify?\n"),
-        (["list", "sampler"], "mezzotint: unknown kind 'sampler': did you mean samplers?\n"),
+        (["data", "inspct"], "mezzotint: unknown command 'inspct': did you mean inspect?\n"),
     ],
 )
 def test_unknown_names_are_one_line_and_exit_2(words: list[str], message: str) -> None:

@@ -42,7 +42,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("MEZZOTINT_HOME", str(tmp_path_factory.getbasetemp() / "home"))
         runs = tmp_path_factory.mktemp("runs")
         result = done("train", RECIPE, *OVERRIDES, QUICK, "--name", "tiny", "--runs", runs, "--device", "cpu")
-    assert "trained 320 images in" in result.stdout
+    assert result.stdout.startswith("trained 320 images in")
+    assert result.stdout.endswith(f"draws by default: mezzotint sample {runs / 'tiny'}\n")
     return runs / "tiny"
 
 
@@ -52,7 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_again_has_nothing_to_do(run: Path) -> None:
     before = (run / "log.jsonl").read_bytes()
     result = done("train", RECIPE, *OVERRIDES, QUICK, "--name", "tiny", "--runs", run.parent)
-    assert "trained 320 images" in result.stdout
+    assert result.stdout.startswith("nothing left to do: trained 320 images")
     assert (run / "log.jsonl").read_bytes() == before
 
 
@@ -79,6 +80,13 @@ def test_pictures_go_to_the_run_unless_told(run: Path) -> None:
     again = Path(done("sample", run, "-n", 4, "--weights", "raw", "--checkpoint", 288, "--steps", 2).stdout.strip())
     assert again != place, "pictures drawn another way must not replace these"
     assert place.read_bytes() == before
+
+
+def test_pictures_go_to_a_run_that_is_named_by_a_relative_path(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    place = Path(done("sample", run.name, "-n", 1, "--steps", 1, "--checkpoint", 288).stdout.strip())
+    assert place.parent.parent.parent == Path("tiny") / "samples"
+    assert place.is_file()
 
 
 def test_a_label_is_for_all(run: Path, tmp_path: Path) -> None:

@@ -93,6 +93,31 @@ def test_a_path_remembers_the_last_output_and_the_next_path_begins_anew() -> Non
     torch.testing.assert_close(alone, images[1:], atol=1e-5, rtol=0)
 
 
+class Bends(nn.Module):
+    """A network without parameters whose numbers are each their own affair, so that rows agree bit for bit."""
+
+    def forward(self, x: Tensor, level: Tensor, condition: Condition) -> Tensor:
+        codes, previous = x.chunk(2, 1)
+        return torch.tanh(3 * codes * (1 + previous)) * torch.cos(per_row(level, codes) * 20 + previous)
+
+
+def test_what_an_image_is_told_does_not_depend_on_how_long_others_take() -> None:
+    """With adaptive steps an image that has arrived at a level of the grid is asked for on and on until all have."""
+    sampling = {"sampler": {"kind": "adaptive", "relative": 1e-3, "absolute": 1e-3}, "steps": 5}
+    generator = family(Bends()).generator(parse(DiffusionSampling, sampling))
+
+    def drawn(*seeds: int) -> tuple[Tensor, Tensor]:
+        noise = SeededNoise(seeds)
+        *_, last = generator.moves(noise.normal((len(seeds), *SHAPE)), None, noise)
+        assert last.calls is not None
+        return last.x, last.calls
+
+    together, calls = drawn(0, 1, 2, 3)
+    assert len(set(calls.tolist())) > 1
+    for seed in range(4):
+        assert torch.equal(drawn(seed)[0][0], together[seed])
+
+
 def _estimate(chosen: Diffusion, read: Tensor, sigma: float) -> Tensor:
     """What D was, from what the network read."""
     level = torch.full((len(read),), sigma, dtype=torch.float32)

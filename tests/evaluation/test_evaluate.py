@@ -212,6 +212,12 @@ def test_bad_images_are_told(means, generated, reference, message):
         scores(batches(generated), batches(reference), ["fd-squeezenet-30"])
 
 
+@pytest.mark.parametrize("bare", [images(1, 30), [images(1, 30)], list(images(1, 30, size=2)[:, 0])])
+def test_pixels_without_their_labels_are_told(means, bare):
+    with pytest.raises(BadInput, match=r"generated: each batch must be a pair \(pixels, labels or None\), got Tensor"):
+        scores(bare, batches(images(2, 50)), ["fd-squeezenet-30"])
+
+
 def test_bad_requests_are_told(means):
     with pytest.raises(BadInput, match="no protocol"):
         scores(batches(images(1, 30)), batches(images(2, 50)), [])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mezzotint.data.pack import Pack
 from mezzotint.data.prepare import DataOptions, prepare
 from mezzotint.exploration import figures
 from mezzotint.exploration.dataset import Dataset, look, summary
@@ -102,7 +103,14 @@ def test_originals_of_which_not_all_were_prepared_would_be_enlarged(pictures: Da
     assert pictures.originals is not None
     listing = replace(pictures.originals.listing, count=99)
     some = replace(pictures, originals=replace(pictures.originals, listing=listing))
-    for found, words in ((pictures, "side and are enlarged."), (some, "side and would be enlarged.")):
+    info = pictures.pack.info.model_copy(update={"skipped": {"tiny": 1}})
+    tiny = replace(pictures, pack=Pack(pictures.pack.path, info, None))
+    said = {
+        "side and are enlarged.": pictures,
+        "side and would be enlarged.": some,
+        "enlarged or left out as tiny.": tiny,
+    }
+    for words, found in said.items():
         shapes = next(part for part in sections(found, CHOSEN) if part.title.startswith("Sizes"))
         assert shapes.sentences[1].endswith(words)
 

@@ -1,10 +1,13 @@
 """Curves of noise schedules, and pictures on their way through them."""
 
+from math import log, pi
+
 import pytest
 import torch
 
 from mezzotint.diffusion.schedules import SCHEDULES
 from mezzotint.errors import BadInput
+from mezzotint.exploration.figures import overview
 from mezzotint.exploration.schedules import named_schedules, noised, schedules
 
 ALL = named_schedules()
@@ -27,6 +30,34 @@ def test_curves_are_what_the_schedule_says(name: str) -> None:
     assert (curve.sigma.diff() < 0).all()
     torch.testing.assert_close(curve.log_snr, (1 / curve.sigma**2).log())
     torch.testing.assert_close(curve.alpha, schedule.alpha(curve.sigma))
+    assert set(curve.numbers()) == {"u", "sigma", "alpha", "log_snr", "density"}
+    assert all(len(column) == 51 for column in curve.numbers().values())
+
+
+def test_density_is_how_often_training_draws_a_sigma() -> None:
+    normal, geometric = schedules(named_schedules(["{kind: log-normal, mean: -1, std: 0.8}", "ve"]), points=4001)
+    z = (normal.sigma.log() + 1) / 0.8
+    within = z.abs() < 2
+    torch.testing.assert_close(
+        normal.density[within], ((-(z**2) / 2).exp() / (0.8 * (2 * pi) ** 0.5))[within], rtol=1e-3, atol=0
+    )
+    torch.testing.assert_close(geometric.density, torch.full_like(geometric.u, 1 / log(100 / 0.02)), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_all_of_training_lies_on_the_curve(name: str) -> None:
+    (curve,) = schedules({name: ALL[name]})
+    assert float(torch.trapezoid(curve.density, -curve.sigma.log())) == pytest.approx(1, abs=0.02)
+
+
+def test_the_overview_shows_every_schedule_in_every_plot() -> None:
+    figure = overview(schedules(ALL, points=11))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["sigma over u", "log-SNR over u", "density of ln sigma in training", "alpha over u"]
+    assert all([line.get_label() for line in axes.get_lines()] == list(ALL) for axes in figure.axes)
+    assert (figure.axes[0].get_yscale(), figure.axes[2].get_xscale()) == ("log", "log")
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()}
+    assert len(looks) == len(ALL)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -50,6 +81,22 @@ def test_a_seed_chooses_the_noise() -> None:
     assert not noised(x0, schedule, seed=1)[0].equal(noised(x0, schedule, seed=2)[0])
 
 
-def test_an_unknown_schedule_is_bad_input() -> None:
-    with pytest.raises(BadInput, match="did you mean cosine"):
-        named_schedules(["cosin"])
+def test_a_schedule_with_options_keeps_them_in_its_name() -> None:
+    found = named_schedules(["{kind: sigmoid, tau: 0.5}", "sigmoid"])
+    assert list(found) == ["sigmoid, tau: 0.5", "sigmoid"]
+    assert found["sigmoid, tau: 0.5"] == found["sigmoid"].but(tau=0.5)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("cosin", "did you mean cosine"),
+        ("{kind: sigmoid, ta: 1}", "schedule.ta: unknown key: did you mean tau"),
+        ("{kind: sigmoid, tau: 0}", "schedule.tau: .* got 0"),
+        ("{kind: sigmoid", "not valid YAML"),
+        ("3", "must be a name or a mapping"),
+    ],
+)
+def test_what_is_no_schedule_is_bad_input(word: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        named_schedules([word])

@@ -14,6 +14,7 @@ from mezzotint.errors import BadInput
 from mezzotint.gan.drawing import GanSampling
 from mezzotint.gan.family import Gan, GanOptions
 from mezzotint.gan.losses import LOSSES
+from mezzotint.gan.regularizers import exactly
 from mezzotint.gan.showing import ADA, Adapting, Always
 from mezzotint.generation.stream import stream
 from mezzotint.machine import Machine
@@ -147,6 +148,44 @@ def test_lazy_penalties_come_at_their_turns_as_strong_as_they_are_rare() -> None
     assert first - none == pytest.approx(4 * (every - none), rel=1e-3)
     assert off == plain
     assert [family.rhythm() for family in families] == [4, 1, 1]
+
+
+@pytest.mark.parametrize("penalty", ["r1", "r2"])
+def test_a_penalty_in_float16_is_that_of_float32(penalty: str) -> None:
+    """Slopes of a critic this flat are no numbers of float16, and a loss scale comes too late for them."""
+    family, found = _gan("r3gan", regularizers=[penalty]).train(), list[float]()
+    torch.nn.init.constant_(family.critic.verdict.linear.weight, 1e-8)  # type: ignore[union-attr,arg-type]
+    for half in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.float16, enabled=half):
+            loss = family.critic_loss(_batch())
+        loss.value.backward()
+        found.append(loss.parts[penalty].item())
+    assert found[1] == pytest.approx(found[0], rel=0.05)
+    assert found[0] > 0
+
+
+def test_a_path_length_in_float16_is_that_of_float32() -> None:
+    family, found = _gan("stylegan2", regularizers=["path-length"]).train(), list[float]()
+    with torch.no_grad():
+        for layer in family.generator_network.to_image:  # type: ignore[union-attr]
+            layer.conv.weight.mul_(1e-7)  # type: ignore[union-attr,operator]
+    for half in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.float16, enabled=half):
+            found.append(family.generator_loss(_batch()).parts["path_length"].item())
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+    assert found[0] > 0
+
+
+def test_only_float16_gives_way_to_slopes() -> None:
+    for dtype, wanted, left in (
+        (torch.float16, True, False),
+        (torch.float16, False, True),
+        (torch.bfloat16, True, True),
+    ):
+        with torch.autocast("cpu", dtype), exactly(torch.device("cpu"), wanted):
+            assert torch.is_autocast_enabled("cpu") == left
 
 
 def test_updates_repeat_after_all_turns_have_come_round() -> None:

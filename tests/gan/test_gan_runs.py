@@ -17,10 +17,14 @@ from mezzotint.contracts import Family
 from mezzotint.errors import BadInput
 from mezzotint.gan.family import GanOptions
 from mezzotint.machine import Machine
-from mezzotint.runs import build, checkpoint, recipe
-from mezzotint.runs.compilation import decide
+from mezzotint.runs import build, checkpoint, recipe, workload
+from mezzotint.runs.compilation import decide, operations_per_image
+from mezzotint.runs.drive import drive
 from mezzotint.runs.estimate import estimate
+from mezzotint.runs.run import enter
 from mezzotint.training.ema import Ema
+from mezzotint.training.loop import Feed
+from mezzotint.training.speed import flops
 from small_gans import PRESETS, overrides, train
 from tiny import after, same, tensors
 
@@ -91,20 +95,53 @@ def test_every_preset_resumes_bit_for_bit(tmp_path: Path, preset: str) -> None:
         assert logged[-1]["critic/augmentation_p"] == pytest.approx(p)
 
 
-@pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A monitored run that collapses after 64 images: from then on all its pictures are the same. To be read only."""
+def _collapse_after(images: int, patch: pytest.MonkeyPatch) -> None:
+    """From then on all pictures are white."""
     follow = Ema.follow
 
-    def collapsing(self: Ema, family: Family, images: int, images_seen: int) -> None:
-        follow(self, family, images, images_seen)
-        for parameter in self.family.averaged().parameters() if images_seen > 64 else ():
-            parameter.zero_()
+    def collapsing(self: Ema, family: Family, batch_size: int, images_seen: int) -> None:
+        follow(self, family, batch_size, images_seen)
+        for parameter in self.family.averaged().parameters() if images_seen > images else ():
+            parameter.fill_(0 if parameter.ndim > 1 else 5)
 
+    patch.setattr(Ema, "follow", torch.no_grad()(collapsing))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_recipe_keeps_its_best_unless_told_otherwise(name: str) -> None:
+    chosen = recipe.read(name)[1]
+    assert chosen.evaluation.monitor == "auto"
+    assert chosen.data.held_out > 0
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_recipe_is_told_classes_by_one_override(name: str) -> None:
+    build.check(recipe.read(name, ["family.class_conditional=true"])[1], 3)
+
+
+@pytest.mark.parametrize("preset", ["dcgan", "r3gan"])
+def test_a_collapse_is_survived_by_default_however_short_the_run(
+    tmp_path: Path, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _collapse_after(320, monkeypatch)
+    kept = [word for word in overrides(preset) if not word.startswith(("evaluation", "training.images"))]
+    with enter(tmp_path, "run", f"digits-{preset}", [*kept, "training.images=480"]) as run:
+        records = list(drive(run, run.loader()))
+    (decided,) = [record.values for record in records if record.kind == "monitor"]
+    assert decided["protocol"] == "fd-thumbnail-256"
+    best = checkpoint.best(run.folder.checkpoints)
+    assert best is not None
+    assert best <= 320
+    assert run.told("auto") == f"checkpoint {best}, the best by its monitored score (--checkpoint last: 480)"
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A monitored run that collapses after 64 images. To be read only."""
     watched = ["data.held_out=0.2", "evaluation.monitor=fd-classifier-32", "evaluation.every_images=16"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEZZOTINT_HOME", str(tmp_path_factory.getbasetemp() / "home"))
-        patch.setattr(Ema, "follow", torch.no_grad()(collapsing))
+        _collapse_after(64, patch)
         run, _ = train(tmp_path_factory.mktemp("runs"), "watched", "dcgan", [*watched, QUICK])
     return run.folder.path
 
@@ -188,9 +225,26 @@ def test_an_estimate_counts_every_phase_and_nothing_is_compiled() -> None:
     found = estimate(chosen, 10, machine)
     assert (found.nfe, found.compiled) == (1, False)
     assert found.training_seconds > 0
-    assert found.update_operations == 3 * found.forward_operations > 0
     with pytest.raises(BadInput, match=r"training\.compile=on: this family's networks can't be compiled"):
         decide(chosen.but(training=chosen.training.but(compile="on")), machine, 10)
+
+
+def _grey(size: int) -> Feed:
+    return lambda position, length: (torch.randint(256, (length, 1, size, size), dtype=torch.uint8), None)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_operations_of_an_estimate_are_those_of_real_updates(preset: str) -> None:
+    """Whatever is frozen, differentiated twice, or comes at some updates alone."""
+    machine = Machine(torch.device("cpu"), "float32", torch.get_num_threads())
+    chosen = recipe.read(f"digits-{preset}", [*overrides(preset), "data.channels=1", "training.images=100000"])[1]
+    counted = operations_per_image(chosen, 10)
+    learner = build.learner(chosen, 10, machine)
+    updates = workload.updates(learner, chosen, machine, _grey(chosen.data.image_size))
+    rhythm = learner.family.rhythm()
+    done = flops(lambda: [next(updates) for _ in range(rhythm)]) / (rhythm * chosen.training.batch_size)
+    assert counted.update == pytest.approx(done, rel=0.03)
+    assert abs(counted.update / (3 * counted.forward) - 1) > 0.03  # three times what is forward would not do
 
 
 def test_a_budget_plans_the_length(tmp_path: Path) -> None:

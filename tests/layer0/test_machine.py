@@ -1,12 +1,14 @@
 """What the machine is asked, and what can be fixed by hand."""
 
 import json
+import os
+import sys
 
 import pytest
 import torch
 
 from mezzotint.errors import BadInput
-from mezzotint.machine import Machine
+from mezzotint.machine import Machine, cores
 
 
 def test_detects_something_usable() -> None:
@@ -20,6 +22,20 @@ def test_detects_something_usable() -> None:
 def test_choices_can_be_fixed() -> None:
     machine = Machine.detect("cpu", "bfloat16", 1)
     assert (machine.device, machine.precision, machine.threads) == (torch.device("cpu"), "bfloat16", 1)
+
+
+def test_a_run_from_a_larger_machine_takes_no_more_threads_than_there_are_cores() -> None:
+    assert Machine.detect("cpu", threads=100_000).threads == cores()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a process on some cores")
+def test_cores_kept_from_this_process_do_not_count() -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 @pytest.mark.parametrize(

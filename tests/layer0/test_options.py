@@ -87,6 +87,16 @@ def test_but_changes_and_checks() -> None:
         Inner().but(size=0)
 
 
+def test_a_part_of_ones_own_is_taken_and_what_cannot_be_written_is_told() -> None:
+    class Own(Options):
+        """Nowhere registered."""
+
+    held = Inner(schedule=Own())
+    assert isinstance(held.schedule, Own)
+    with pytest.raises(ValueError, match="Own has no name that a recipe could hold; there are linear, cosine"):
+        held.tree()
+
+
 def test_json_schema_lists_the_choices() -> None:
     schema = Inner.model_json_schema()["properties"]["schedule"]
     assert schema["anyOf"][0]["enum"] == ["linear", "cosine"]

@@ -115,3 +115,17 @@ def test_a_class_is_a_one_hot_vector_beside_the_numbers() -> None:
 def test_what_does_not_fit_is_refused_naming_both(kind: str, changes: dict[str, object], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         _network(kind, NetworkShape(1, 1, 28), **changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("conv-vae", {"widths": [8, 8, 8], "groups": 8}),
+        ("residual-vae", {"channels": 8, "multipliers": [1, 1, 1, 2], "groups": 8}),
+        ("residual-autoencoder", {"channels": 8, "multipliers": [1] * 4, "groups": 8}),
+    ],
+)
+def test_a_group_of_a_single_number_is_refused(kind: str, changes: dict[str, object]) -> None:
+    with pytest.raises(BadInput, match="groups=8 normalises each of 8 channels by itself"):
+        _network(kind, NetworkShape(1, 1, 8), **changes)
+    _network(kind, NetworkShape(1, 1, 8), **{**changes, "groups": 4})

@@ -14,6 +14,7 @@ from mezzotint.networks.four_block_unet import FourBlockUNet, FourBlockUNetOptio
 from mezzotint.networks.ncsnpp import NCSNpp, NCSNppOptions
 from mezzotint.networks.plain import Plain, PlainOptions
 from mezzotint.networks.small_unet import SmallUNet, SmallUNetOptions
+from mezzotint.networks.unet import UNet, UNetOptions
 from mezzotint.options import Options, parse
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -219,6 +220,12 @@ def test_wrong_options_are_refused(options: type[Options], tree: dict[str, objec
         (NCSNpp, NCSNppOptions(), 28, "image_size=28 .* multiple of 8"),
         (Plain, PlainOptions(dilations=(1, 8)), 8, "dilations=8 reaches 8 pixels .* image_size=8: .* at most 7"),
         (DiT, DiTOptions(patch=3), 32, "image_size=32 is not made of patches of 3"),
+        (UNet, UNetOptions(channels=32, multipliers=(1, 1, 1, 1), attention=()), 8, "groups=32 normalises each"),
+        (UNet, UNetOptions(channels=32, multipliers=(1, 1, 1, 2), attention=()), 8, "groups=32 normalises each"),
+        (ADM, ADM_SMALL.but(groups=32, channels=32, multipliers=(1,) * 4), 8, "groups=32 normalises each"),
+        (NCSNpp, NCSN.but(groups=16, multipliers=(1,) * 4), 8, "groups=16 normalises each .* fewer groups"),
+        (SmallUNet, SmallUNetOptions(widths=(8,) * 4), 8, "groups=8 normalises each"),
+        (FourBlockUNet, FourBlockUNetOptions(channels=64, groups=64, multipliers=(1,) * 4), 8, "groups=64 normalises"),
     ],
 )
 def test_options_that_do_not_fit_the_images_are_refused(

@@ -58,7 +58,7 @@ def test_cadences_of_the_recipe_are_kept() -> None:
 
 @pytest.mark.parametrize("seconds", [3.9, 1.0, 0.0, -5.0])
 def test_too_little_time_is_refused(seconds: float) -> None:
-    with pytest.raises(BadInput, match=r"--budget: [0-4] s left are too few .* give more time"):
+    with pytest.raises(BadInput, match=r"--budget: [0-4] s left are too few .* about 4 s .* give more time"):
         _planned(OPEN, seconds, 0.01, 2.0, 1.0)
 
 

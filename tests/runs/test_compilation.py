@@ -76,7 +76,7 @@ def test_processes_share_the_work_so_each_has_less_to_save(monkeypatch):
     monkeypatch.setattr(Machine, "compiler_lacks", lambda self: None)
     brought = NUMBERS.but(compiled=Compiled(seconds=60, gain=1.5))
     remember(CPU, brought)
-    enough = 6 * 60 * NUMBERS.update_gflops * 1e9 / operations_per_image(_recipe(), 10)
+    enough = 6 * 60 * NUMBERS.update_gflops * 1e9 / operations_per_image(_recipe(), 10).update
     chosen = _recipe(f"training.images={int(2.5 * enough)}")
     assert decide(chosen, CPU, 10).on
     assert decide(chosen, replace(CPU, world=2), 10).on
@@ -92,7 +92,7 @@ def test_a_wish_is_followed_and_a_missing_compiler_told(monkeypatch):
 
 
 def test_operations_grow_with_the_square_of_width():
-    narrow, wide = (operations_per_image(_recipe(f"network.channels={n}", "family.class_conditional=false"), 0)
+    narrow, wide = (operations_per_image(_recipe(f"network.channels={n}", "family.class_conditional=false"), 0).update
                     for n in (32, 64))  # fmt: skip
     assert 3.5 < wide / narrow < 4.0
 

@@ -205,6 +205,22 @@ def test_a_weaker_model_of_other_images_is_refused_before_training(runs: Path, t
     build.check(_recipe(asked), 10)
 
 
+def test_what_is_hardly_meant_is_noted_before_drawing(runs: Path, tmp_path: Path) -> None:
+    words = ["sample", runs / "plain", "-n", 2, "-o", tmp_path / "x.png", "sampling.schedule.sigma_max=400"]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    (note,) = (line for line in result.stderr.splitlines() if line.startswith("note: "))
+    assert "sampling.schedule" in note
+    assert "family.schedule" in note
+    assert "400" in note
+
+
+def test_a_clash_names_the_whole_path_when_drawing_too(runs: Path) -> None:
+    asked = "sampling.sampler={kind: ddpm, variances: learned}"
+    with pytest.raises(BadInput, match=r"^sampling: sampler\.variances: learned .*family\.variance: learned"):
+        opened(runs, "plain").generator("last", "ema", [asked])
+
+
 def test_a_checkpoint_that_is_not_there_is_refused_before_sampling(runs: Path) -> None:
     itself = f"sampling.guidance={{kind: autoguidance, run: {runs / 'plain'}, checkpoint: 7}}"
     with pytest.raises(BadInput, match=r"autoguidance: .*no 7 checkpoint: there are .*guidance=none"):
@@ -216,6 +232,7 @@ def test_classes_asked_of_an_unconditional_run_are_refused(tmp_path: Path) -> No
     words = ["sample", str(tmp_path / "unconditional"), "--label", "3", "-o", str(tmp_path / "x.png")]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
+    assert "--label" in result.stderr
     assert "family.class_conditional=false" in " ".join(result.output.split())
     assert not (tmp_path / "x.png").exists()
     recorded = json.dumps(open_run(_folder(tmp_path, "unconditional")).recipe.tree())

@@ -30,12 +30,35 @@ def test_network_calls_of_a_picture(sampling: list[str], nfe: int) -> None:
     assert evaluations(_recipe(*sampling), 10) == nfe
 
 
+MEASURED = {0.1: 19, 0.01: 40, 0.001: 91}
+"""Calls by tolerance of 40 pictures drawn together, by `digits-edm` trained with 7,000 images: the slowest counts."""
+
+
+@pytest.mark.parametrize("prediction", ["edm", "noise", "v", "flow"])
+@pytest.mark.parametrize("tolerance", MEASURED)
+def test_adaptive_calls_are_about_those_of_a_trained_network(prediction: str, tolerance: float) -> None:
+    """Whatever it predicts and is told; a network that says 0, exact for one Gaussian, takes 16 to 28 at 0.01."""
+    sampler = f"sampling.sampler={{kind: adaptive, relative: {tolerance}, absolute: {tolerance}}}"
+    chosen = _recipe(sampler, "sampling.steps=2", f"family.prediction={prediction}", "family.level=time")
+    assert evaluations(chosen, 10) == pytest.approx(MEASURED[tolerance], rel=0.15)
+
+
+def test_a_grid_of_many_levels_decides_adaptive_calls_by_itself() -> None:
+    assert evaluations(_recipe("sampling.sampler=adaptive", "sampling.steps=18"), 10) == 1 + 3 * 17
+
+
+def test_calls_do_not_depend_on_the_size_of_pictures_nor_on_chance() -> None:
+    changes = ("sampling.sampler=adaptive", "sampling.steps=2")
+    large = _recipe(*changes, "data.image_size=512")
+    assert evaluations(large, 10) == evaluations(_recipe(*changes), 10) == evaluations(large, 10)
+
+
 def test_an_estimate_is_consistent_with_what_is_built() -> None:
     chosen = _recipe("evaluation.monitor=off")
     found = estimate(chosen, 10, CPU)
     family = build.family(chosen, 10, CPU)
     assert found.parameters == sum(p.numel() for p in family.parameters())
-    assert found.update_operations == 3 * found.forward_operations > 0
+    assert 2.9 * found.forward_operations < found.update_operations <= 3 * found.forward_operations  # no slope in x
     assert found.peak_bytes == found.process_bytes + found.fixed_bytes + 16 * found.image_bytes  # chunk_size=16
     assert found.training_seconds == pytest.approx(found.seconds_per_1000_images * 0.320)
     assert found.nfe == 5

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -81,6 +82,8 @@ def test_open_names_the_nearest_runs(run: RunFolder) -> None:
         RunFolder.open(other.path)
     with pytest.raises(BadInput, match="there are none"):
         RunFolder.open(run.path.parent / "absent" / "trial")
+    with pytest.raises(BadInput, match=f"in {re.escape(str(run.path.parent))}: there are trial"):
+        RunFolder.open(run.path.parent)  # the folder of the runs in place of one of them
     assert run_names(run.path.parent) == ["trial"]
 
 

@@ -55,13 +55,14 @@ def test_all_scores_together_stay_below_their_share(per_score: float, preparing:
 
 
 class Clock:
-    """Time passes when it is asked for: a second each time, or so many."""
+    """Time passes when it is asked for: a second each time, or so many; once, before the `odd`-th time, an hour."""
 
-    def __init__(self, tick: float = 1.0) -> None:
-        self.now, self.tick = 0.0, tick
+    def __init__(self, tick: float = 1.0, odd: int = -1) -> None:
+        self.now, self.tick, self.odd, self.asked = 0.0, tick, odd, 0
 
     def __call__(self) -> float:
-        self.now += self.tick
+        self.now += 3600 if self.asked == self.odd else self.tick
+        self.asked += 1
         return self.now
 
 
@@ -85,6 +86,27 @@ def test_the_cadence_is_decided_once_and_kept(tmp_path: Path) -> None:
     again = Monitor.of(open_run(run.folder), loader)
     assert (again.protocol, again.every_images) == ("fd-classifier-32", decided["every_images"])
     assert again.watch(4.0, learner) is None
+
+
+@pytest.mark.parametrize("odd", range(6))
+def test_one_slow_moment_while_measuring_makes_scores_hardly_rarer(tmp_path: Path, odd: int) -> None:
+    run, loader, learner = _opened(tmp_path, "evaluation.monitor=fd-classifier-32", "training.images=32k")
+    watching = Monitor.of(run, loader, Clock(odd=odd))
+    (decided,) = [one for one in (watching.watch(4.0, learner) for _ in range(12)) if one is not None]
+    undisturbed, half = cadence(32_000, 4 / 32, 4, 4, 0.05), cadence(32_000, 4 / 32, 4, 100, 0.05)
+    assert undisturbed is not None
+    assert half is not None
+    assert undisturbed <= int(str(decided["every_images"])) <= half <= 2.1 * undisturbed
+
+
+def test_what_is_too_dear_is_believed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, loader, learner = _opened(tmp_path, "evaluation.monitor=fd-classifier-32", "training.images=32k")
+    watching, measured, cost = Monitor.of(run, loader, Clock(100.0)), list[int](), Monitor._cost
+    monkeypatch.setattr(Monitor, "_cost", lambda *args: measured.append(1) or cost(*args))
+    (decided,) = [one for one in (watching.watch(4.0, learner) for _ in range(12)) if one is not None]
+    assert decided["protocol"] == "off"
+    assert decided["because"] == "a score takes about 4e+02 s of about 4000 s of training"
+    assert measured == [1]
 
 
 def test_a_short_run_is_not_monitored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,10 +134,53 @@ def test_a_short_training_that_can_worsen_is_monitored_by_thumbnails(tmp_path: P
         assert float(str(watching.score(learner)["frechet"])) > 0
 
 
+def _gan(tmp_path: Path, *changes: str) -> tuple[Run, Loader, Learner]:
+    small = ("data.held_out=0.2", "training.images=12800", "network.ngf=4", "network.ndf=4", QUICK)
+    with enter(tmp_path, "run", "digits-dcgan", [*small, *changes]) as run:
+        return run, run.loader(), drive.resume(run)[0]
+
+
+def test_what_can_worsen_is_scored_four_times_whatever_it_costs(tmp_path: Path) -> None:
+    """200 updates of 10 s: 5 % are 100 s; a score takes 18 times 10."""
+    run, loader, learner = _gan(tmp_path)
+    watching = Monitor.of(run, loader, Clock(10.0))
+    assert watching.protocol == "fd-classifier-256"
+    (decided,) = [one for one in (watching.watch(10.0, learner) for _ in range(12)) if one is not None]
+    assert decided["protocol"] == "fd-thumbnail-256"
+    assert decided["every_images"] == 3200
+    assert Monitor.of(open_run(run.folder), loader).protocol == "fd-thumbnail-256"
+
+
+def test_what_can_worsen_is_monitored_by_thumbnails_where_weights_are_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "squeezenet1_1-features.safetensors").write_bytes(b"not weights")
+    monkeypatch.setenv("MEZZOTINT_WEIGHTS", str(tmp_path))
+    run, loader, learner = _gan(tmp_path / "runs")
+    watching = Monitor.of(run, loader, Clock(0.01))
+    assert watching.protocol == "fd-squeezenet-256"
+    changed, decided = [one for one in (watching.watch(10.0, learner) for _ in range(12)) if one is not None]
+    assert "wrong weights file" in str(changed["because"])
+    assert changed["protocol"] == decided["protocol"] == "fd-thumbnail-256"
+    watching.protocol, watching.prepared, watching.best = "fd-squeezenet-256", None, 3.0
+    assert (watching.watch(10.0, learner) or {})["protocol"] == "off"  # what was found best by it stays the best
+
+
+def test_who_holds_out_too_few_images_to_watch_a_gan_is_told(tmp_path: Path) -> None:
+    run, loader, learner = _gan(tmp_path, "data.held_out=0.005")
+    told = [Monitor.of(run, loader).watch(1.0, learner) for _ in range(2)]
+    assert "raise data.held_out" in str((told[0] or {})["because"])
+    assert told[1] is None
+    quiet, loader, learner = _gan(tmp_path / "off", "data.held_out=0.005", "evaluation.monitor=off")
+    assert Monitor.of(quiet, loader).watch(1.0, learner) is None
+
+
 def test_what_is_monitored_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack = ensure_pack(parse(DataOptions, {"image_size": 8}))
     monkeypatch.setenv("MEZZOTINT_WEIGHTS", str(tmp_path))
-    assert derived(Loader(pack, 0, 0.02), (), can_worsen=True) is None
+    assert derived(Loader(pack, 0, 0.02), (), can_worsen=False) is None
+    assert derived(Loader(pack, 0, 0.02), (), can_worsen=True) == "fd-thumbnail-256"
+    assert derived(Loader(pack, 0, 0.005), (), can_worsen=True) is None
     assert derived(Loader(pack, 0, 0.2), (), can_worsen=False) == "fd-classifier-256"
     unlabelled = ensure_pack(parse(DataOptions, {"image_size": 8, "classes": [3]}))
     few = Loader(unlabelled, 0, 0.5)

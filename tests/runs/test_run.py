@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mezzotint.diffusion.family import Diffusion
 from mezzotint.errors import BadInput
 from mezzotint.pixels import write_png
 from mezzotint.runs.folder import RunFolder
@@ -184,6 +185,17 @@ def test_a_recipe_edited_on_disk_is_told(begun: Run, tmp_path: Path) -> None:
     folder.recipe.write_text(text.replace("channels: 16", "channels: many"))
     with pytest.raises(BadInput, match=r"recipe\.yaml: network\.channels: .*'many'"):
         open_run(folder)
+
+
+# --- Looked at from Python -----------------------------------------------------------------------------------------
+
+
+def test_what_was_trained_in_half_precision_can_be_called_anywhere(tmp_path: Path) -> None:
+    run, _ = train(tmp_path, "half", ["training.precision=bfloat16"], should_stop=after(1))
+    family = run.trained("last", "raw")
+    assert isinstance(family, Diffusion)
+    denoise = family.denoiser(family.condition(torch.tensor([3])))
+    assert denoise(torch.zeros(1, 1, 8, 8), torch.ones(1)).dtype == torch.float32
 
 
 # --- Drawn or judged in another way ------------------------------------------------------------------------------

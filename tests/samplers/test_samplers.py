@@ -304,7 +304,7 @@ def test_a_learned_share_mixes_logarithms() -> None:
 
 def test_what_a_sampler_lacks_is_told_before_the_first_move() -> None:
     x = start(2, 80.0)
-    with pytest.raises(BadInput, match="variances: learned draws only from a family with variance: learned"):
+    with pytest.raises(BadInput, match="variances: learned draws only from a model of family.variance: learned"):
         integrate(D, x, karras(5), DDPM(variances="learned"), AmbientNoise())
     with pytest.raises(BadInput, match="steps: sampler adaptive needs at least 2, got 1"):
         integrate(D, x, karras(1), Adaptive(), AmbientNoise())

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.nn.functional import conv2d
 
-from mezzotint.machine import Machine
+from mezzotint.machine import Machine, cores
 from mezzotint.memory import free_bytes
 from mezzotint.runs.measured import Measured, recall
 from mezzotint.training.speed import number_types, once, wait
@@ -102,7 +102,7 @@ def look(machine: Machine, folder: Path) -> Facts:
     of_a_run = ("processes", "compiled", "compiled_because")
     return {
         **{name: value for name, value in machine.environment().items() if name not in of_a_run},
-        "cores": os.cpu_count() or 1,
+        "cores": cores(),
         "load": round(_load(), 1),
         "load_weighed_by": "session" if _read("/proc/sys/kernel/sched_autogroup_enabled").strip() == "1" else "process",
         "bf16_hardware": _has_bf16(machine),

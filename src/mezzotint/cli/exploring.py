@@ -1,4 +1,4 @@
-"""What `data explore` and `data suggest` look at, and advice as text."""
+"""What `data explore` and `data suggest` look at; advice and schedules as text."""
 
 import shutil
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from mezzotint.cli.preparing import data_options, prepared
 from mezzotint.data.pack import Pack
 from mezzotint.errors import BadInput
 from mezzotint.exploration.advice import Advice, overrides
+from mezzotint.exploration.schedules import Curve
 from mezzotint.options import Tree
 
 _MOST_COLUMNS = 110
@@ -30,6 +31,16 @@ def advice_text(advice: Sequence[Advice]) -> str:
     for row in advice:
         lines += [f"{row.about:16}  {row.value}", *(f"{'':18}{line}" for line in wrap(row.because, max(width, 30)))]
     return "\n".join([*lines, "", "overrides", overrides(list(advice))])
+
+
+def curves_text(curves: Sequence[Curve], picture: Path) -> str:
+    """Return schedules as lines, their highest, middle and lowest sigma, and the picture's path."""
+    longest = max(len(curve.name) for curve in curves)
+    lines = [f"{'':{longest}}  {'u = 0':>8}  {'0.5':>8}  {'1':>8}"]
+    for curve in curves:
+        ends = (curve.sigma[0], curve.sigma[len(curve.sigma) // 2], curve.sigma[-1])
+        lines.append("  ".join([f"{curve.name:{longest}}", *(f"{float(sigma):8.4g}" for sigma in ends)]))
+    return "\n".join([*lines, str(picture)])
 
 
 def summary_text(found: Tree, page: Path) -> str:

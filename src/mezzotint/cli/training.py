@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mezzotint.cli.drawing import note
 from mezzotint.cli.duration import spoken
 from mezzotint.cli.progress import Progress
 
@@ -42,12 +43,13 @@ def preparation_shown() -> "Iterator[Callable[[Prepared], None]]":
 
 def follow(run: "Run", records: Iterable["Record"]) -> bool:
     """Show a run's records as they come; return whether it was stopped before its end."""
-    stopped, last = False, None
+    stopped, last, begun = False, None, run.images_seen()
     if run.machine.is_main:
         typer.echo(_heading(run), err=True)
+        note(run.recipe)
     batch = run.recipe.training.batch_size
     whole = -(-run.recipe.training.images // batch) * batch  # the last update is a whole one
-    with Progress("train", whole, done=run.images_seen()) as progress:
+    with Progress("train", whole, done=begun) as progress:
         for record in records:
             if record.kind == "update":
                 progress.update(record.images_seen, _losses(record))
@@ -56,7 +58,7 @@ def follow(run: "Run", records: Iterable["Record"]) -> bool:
             stopped = record.kind == "stopped"
             last = record
     if last and run.machine.is_main:
-        typer.echo(_ending(run, last))
+        typer.echo(_ending(run, last, begun))
     return stopped
 
 
@@ -81,10 +83,15 @@ def _values(record: "Record") -> str:
     return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in record.values.items())
 
 
-def _ending(run: "Run", last: "Record") -> str:
+def _ending(run: "Run", last: "Record", begun: int) -> str:
+    from mezzotint.runs.recipe import family_class
+
     folder = run.folder.path
     if last.kind == "stopped":
         return f"stopped at {last.images_seen:,} images, saved; the same command resumes {folder}"
     took = spoken(float(last.values["seconds"]))
     places = f"sheets in {run.folder.samples}, log in {run.folder.log}"
-    return f"trained {last.images_seen:,} images in {took}; {places}; {run.told('auto')}, draws by default"
+    already = "nothing left to do: " if last.images_seen == begun else ""
+    draws = family_class(run.recipe.family).draws
+    use = f"draws by default: mezzotint sample {folder}" if draws else f"is shown by mezzotint reconstruct {folder}"
+    return f"{already}trained {last.images_seen:,} images in {took}; {places}; {run.told('auto')}, {use}"

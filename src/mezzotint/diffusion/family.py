@@ -17,6 +17,7 @@ from mezzotint.diffusion.denoiser import (
     Level,
     LogSigma,
     NetworkCall,
+    Noise,
     Preconditioned,
     Prediction,
     per_row,
@@ -32,6 +33,7 @@ from mezzotint.errors import BadInput
 from mezzotint.networks import Network
 from mezzotint.options import Choice
 from mezzotint.options import Options as OptionGroup
+from mezzotint.samplers import SAMPLERS
 from mezzotint.seeds import AmbientNoise
 
 NORMS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
@@ -86,6 +88,26 @@ class DiffusionOptions(FamilyOptions):
     def channels_out(self, channels: int) -> int:
         """Those of the codes and, where it is learnt, of the variance."""
         return self.variance.channels(channels)
+
+    def cautions(self, sampling: OptionGroup) -> list[str]:
+        """Name noise levels beyond those trained on, predicted noise left unclipped, and a variance learnt for nothing.
+
+        An error of predicted noise is sigma times as large in x0 (benchmarks/design_space-mnist.md).
+        """
+        chosen = _sampling(sampling)
+        found = chosen.cautions(self.schedule)
+        if type(self.prediction) is Noise and not (chosen.clip_x0 or chosen.dynamic_threshold):
+            found.append(
+                "family.prediction=noise: an error of the network is sigma times as large in x0; sampling.clip_x0=true "
+                "keeps estimates within images, and sampling.sampler=ddpm mends more than the others do"
+            )
+        if isinstance(self.variance, Learned) and not chosen.sampler.draws_variance:
+            name = Choice(SAMPLERS).name_of(chosen.sampler)
+            found.append(
+                f"family.variance=learned: sampling.sampler={name} as it is chosen makes no use of it; "
+                "sampling.sampler={kind: ddpm, variances: learned} does"
+            )
+        return found
 
     @field_validator("schedule")
     @classmethod
@@ -215,14 +237,16 @@ class Diffusion(Family):
 
     def generator(self, options: OptionGroup) -> DiffusionGenerator:
         """Return what draws from the present weights; BadInput for a grid, variance or guidance it doesn't have."""
-        if not isinstance(options, DiffusionSampling):
-            raise TypeError(f"diffusion draws under DiffusionSampling, not {type(options).__name__}")
-        options.guidance.check(self.num_classes, self.options.label_dropout)
-        trained = self.options.schedule
-        schedule = trained if options.schedule is None else options.schedule.within(trained)
-        steps = options.moves_along(schedule)
-        options.sampler.check(steps, isinstance(self.options.variance, Learned))
-        sigmas = schedule.grid(steps)
-        options.guidance.meet(sigmas)
-        scale = schedule.start_scale(float(sigmas[0]))
-        return DiffusionGenerator(self, options, sigmas, scale, self.shape, self.num_classes)
+        chosen, trained = _sampling(options), self.options.schedule
+        chosen.guidance.check(self.num_classes, self.options.label_dropout)
+        sigmas = chosen.levels(trained)
+        chosen.sampler.check(len(sigmas) - 1, isinstance(self.options.variance, Learned))
+        chosen.guidance.meet(sigmas)
+        scale = trained.start_scale(float(sigmas[0]))
+        return DiffusionGenerator(self, chosen, sigmas, scale, self.shape, self.num_classes)
+
+
+def _sampling(options: OptionGroup) -> DiffusionSampling:
+    if not isinstance(options, DiffusionSampling):
+        raise TypeError(f"diffusion draws under DiffusionSampling, not {type(options).__name__}")
+    return options

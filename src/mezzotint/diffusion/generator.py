@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mezzotint.contracts import Denoiser, Noise
 from mezzotint.diffusion.guidance import GUIDANCES, Denoisers, Guidance, Unguided
-from mezzotint.diffusion.schedules import SCHEDULES, Schedule
+from mezzotint.diffusion.schedules import SCHEDULES, Schedule, Spacing
 from mezzotint.diffusion.schedules.karras import Karras
 from mezzotint.diffusion.wrapping import Clipped, Thresholded, wrapped
 from mezzotint.errors import BadInput
@@ -23,12 +23,21 @@ if TYPE_CHECKING:
     from mezzotint.diffusion.family import Diffusion
 
 
+_NEAR = 1.1
+"""Levels may lie outside the range trained on by this factor untold: ends of tables and processes differ by less."""
+
+
 class DiffusionSampling(Options):
     """How a trained diffusion model draws."""
 
     sampler: Annotated[Sampler, Choice(SAMPLERS)] = Field(default=Heun(), description="rule for one move in sigma")
     schedule: Annotated[Schedule, Choice(SCHEDULES)] | None = Field(
         default=Karras(), description="where the moves end; null: the training schedule's own grid"
+    )
+    spacing: Spacing = Field(
+        default="linspace",
+        description="which ends of the schedule the moves visit: linspace both, leading sigma_min only, trailing "
+        "sigma_max only, so that the last move to 0 is as long as any other, which helps few moves",
     )
     steps: int | None = Field(
         default=18,
@@ -48,9 +57,30 @@ class DiffusionSampling(Options):
         "0.995 goes with strong guidance; null: none",
     )
 
-    def moves_along(self, schedule: Schedule) -> int:
-        """Return how many moves are made down a schedule."""
-        return schedule.last_timestep() + 1 if self.steps is None else self.steps
+    def levels(self, trained: Schedule) -> Tensor:
+        """Return the noise levels of a drawing by a model trained on a schedule: float64 [steps + 1], the last one 0.
+
+        `BadInput` where there are more than the schedule has, or where the model knows none of them.
+        """
+        schedule = trained if self.schedule is None else self.schedule.within(trained)
+        steps = schedule.last_timestep() + 1 if self.steps is None else self.steps
+        sigmas, (low, high) = schedule.grid(steps, self.spacing), trained.bounds()
+        if float(sigmas[0]) < low / _NEAR or float(sigmas[-2]) > high * _NEAR:
+            raise BadInput(f"{_ranges(sigmas, trained)}: nothing in common; schedule=null draws along what it knows")
+        return sigmas
+
+    def cautions(self, trained: Schedule) -> list[str]:
+        """Say where a model trained on a schedule is asked for noise levels that it was never trained on."""
+        sigmas, (low, high) = self.levels(trained), trained.bounds()
+        if float(sigmas[0]) <= high * _NEAR and float(sigmas[-2]) >= low / _NEAR:
+            return []
+        return [f"sampling.{_ranges(sigmas, trained)}: beyond that it guesses; sampling.schedule=null keeps to it"]
+
+
+def _ranges(sigmas: Tensor, trained: Schedule) -> str:
+    low, high = trained.bounds()
+    asked = f"schedule: its noise levels go from {float(sigmas[0]):.3g} to {float(sigmas[-2]):.3g}"
+    return f"{asked}, but family.schedule trained the model from {high:.3g} to {low:.3g}"
 
 
 @contextmanager

@@ -45,15 +45,29 @@ def tried(trained: Preconditioned, x: Tensor, sigma: Tensor, chosen: Tensor) -> 
 
 @dataclass
 class Remembering(Generic[_D]):
-    """A denoiser that is told its own last output: made anew for each path from noise to image."""
+    """A denoiser that is told its own last output: made anew for each path from noise to image.
+
+    An image asked for again where it already is (one that waits for others, with adaptive steps) is told nothing new:
+    what becomes of it is not to depend on how long others take.
+    """
 
     trained: _D
     last: Tensor | None = None
+    _at: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Noisy codes [N, C, *], sigma [N] -> denoised codes, remembered for the next call."""
-        self.last = told(self.trained, self.last)(x, sigma)
-        return self.last
+        now = told(self.trained, self.last)(x, sigma)
+        if self.last is not None and self._at is not None:
+            now = torch.where(_unmoved(x, sigma, *self._at), self.last, now)
+        self.last, self._at = now, (x, sigma)
+        return now
+
+
+def _unmoved(x: Tensor, sigma: Tensor, x_before: Tensor, sigma_before: Tensor) -> Tensor:
+    """Which rows of codes [N, *] at sigma [N] are where they were before: bool [N, 1, ...]."""
+    same = (x == x_before).flatten(1).all(1) & (sigma == sigma_before)
+    return same.reshape(-1, *[1] * (x.ndim - 1))
 
 
 @dataclass

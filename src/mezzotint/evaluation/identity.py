@@ -80,7 +80,10 @@ def colour_batches(
     batches: Batches, what: str, size: tuple[int, ...] | None = None
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Check batches and repeat grayscale to three channels: uint8 [N, 3, H, W], labels int64 [N] or None."""
-    for pixels, labels in batches:
+    for batch in batches:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:  # bare pixels would come apart along N
+            raise BadInput(f"{what}: each batch must be a pair (pixels, labels or None), got {type(batch).__name__}")
+        pixels, labels = batch
         found = coloured(pixels, what, size)
         size = tuple(pixels.shape[2:])
         yield found, labels

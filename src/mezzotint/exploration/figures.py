@@ -20,6 +20,7 @@ _STRIP_DPI = 130  # noise can't be compressed
 _WIDTH, _HEIGHT = 5.2, 3.1  # inches: one figure fills a phone's width and stays readable there
 _MOST_NAMED = 40  # bars with a name each
 _CHANNELS = {1: ("#7f7f7f",), 3: ("#e34a4a", "#3fa34d", "#4a7be3")}
+_U = "u (0 = most noise, 1 = least)"
 _COLOURS = (
     "#4477aa",
     "#ee6677",
@@ -31,8 +32,11 @@ _COLOURS = (
     "#0099aa",
     "#ee9944",
     "#8888dd",
+    "#777777",
+    "#99cc22",
+    "#dd77cc",
 )
-_DASHES: tuple[tuple[float, ...], ...] = ((1, 0), (5, 2), (2, 1))
+_DASHES: tuple[tuple[float, ...], ...] = ((1, 0), (6, 1.5), (1.2, 2))
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,14 @@ def png(figure: Figure) -> bytes:
 def _axes(ink: Ink, across: str, up: str, height: float = _HEIGHT) -> tuple[Figure, Axes]:
     """Make an empty figure of one plot with its labels in the page's colours."""
     figure = Figure(figsize=(_WIDTH, height), facecolor=ink.paper, dpi=_DPI, layout="constrained")
-    axes = figure.add_subplot(facecolor=ink.paper)
+    axes = figure.add_subplot()
+    _dress(axes, ink, across, up)
+    return figure, axes
+
+
+def _dress(axes: Axes, ink: Ink, across: str, up: str) -> None:
+    """Give a plot the page's colours, a grid and labels."""
+    axes.set_facecolor(ink.paper)
     axes.set_xlabel(across, color=ink.text, fontsize=9)
     axes.set_ylabel(up, color=ink.text, fontsize=9)
     axes.tick_params(which="both", colors=ink.text, labelsize=8, length=0)
@@ -69,7 +80,6 @@ def _axes(ink: Ink, across: str, up: str, height: float = _HEIGHT) -> tuple[Figu
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    return figure, axes
 
 
 def _legend(figure: Figure, axes: Axes, ink: Ink, columns: int) -> None:
@@ -160,11 +170,37 @@ def frequencies(bands: Sequence[Band], drowned: tuple[float, float], ink: Ink) -
 def curves(found: Sequence[Curve], of: Callable[[Curve], Tensor], up: str, ink: Ink, log: bool = False) -> Figure:
     """Draw one property of schedules against u."""
     rows = -(-len(found) // 4)
-    figure, axes = _axes(ink, "u (0 = most noise, 1 = least)", up, _HEIGHT + 0.19 * rows)
-    for curve, colour, dashes in zip(found, cycle(_COLOURS), cycle(_DASHES), strict=False):
-        axes.plot(curve.u, of(curve), color=colour, dashes=dashes, linewidth=1.4, label=curve.name)
+    figure, axes = _axes(ink, _U, up, _HEIGHT + 0.19 * rows)
+    _plot(axes, found, lambda curve: curve.u, of)
     axes.set(xlim=(0, 1), yscale="log" if log else "linear")
     _legend(figure, axes, ink, 4)
+    return figure
+
+
+def _plot(axes: Axes, found: Sequence[Curve], x: Callable[[Curve], Tensor], y: Callable[[Curve], Tensor]) -> None:
+    for curve, colour, dashes in zip(found, cycle(_COLOURS), cycle(_DASHES), strict=False):
+        axes.plot(x(curve), y(curve), color=colour, dashes=dashes, linewidth=1.6, label=curve.name)
+
+
+def overview(found: Sequence[Curve], ink: Ink = LIGHT) -> Figure:
+    """Draw all that is known of schedules, in one picture: sigma, log-SNR and alpha over u, and where training is."""
+    figure = Figure(figsize=(2 * _WIDTH, 2 * _HEIGHT + 0.3), facecolor=ink.paper, dpi=_DPI, layout="constrained")
+    (sigma, log_snr), (density, alpha) = figure.subplots(2, 2)
+    plots: tuple[tuple[Axes, str, str, str, Callable[[Curve], Tensor]], ...] = (
+        (sigma, "sigma over u", _U, "sigma", lambda curve: curve.sigma),
+        (log_snr, "log-SNR over u", _U, "log-SNR", lambda curve: curve.log_snr),
+        (alpha, "alpha over u", _U, "alpha", lambda curve: curve.alpha),
+        (density, "density of ln sigma in training", "sigma", "density", lambda curve: curve.density),
+    )
+    for axes, title, across, up, of in plots:
+        _dress(axes, ink, across, up)
+        axes.set_title(title, color=ink.text, fontsize=10, loc="left")
+        _plot(axes, found, (lambda curve: curve.u) if across == _U else (lambda curve: curve.sigma), of)
+    sigma.set(yscale="log", xlim=(0, 1))
+    log_snr.set(xlim=(0, 1))
+    alpha.set(xlim=(0, 1), ylim=(-0.02, 1.05))
+    density.set(xscale="log", ylim=(0, None))
+    _legend(figure, sigma, ink, 7)
     return figure
 
 

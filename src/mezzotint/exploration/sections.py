@@ -95,7 +95,7 @@ def _shapes(found: Dataset) -> Section:
         f"{width:.0f} x {height:.0f} pixels in the middle, from {sizes[:, 0].min()} x {sizes[:, 1].min()} up to "
         f"{sizes[:, 0].max()} x {sizes[:, 1].max()}; {wide:.0%} are wide, {high:.0%} are high.",
         f"{found.originals.enlarged(size):.1%} have fewer than {size} pixels on their shorter side and "
-        f"{enlarged} enlarged.",
+        f"{enlarged} enlarged{' or left out as tiny' if 'tiny' in found.pack.info.skipped else ''}.",
     ]
     pictures = [
         Picture("sizes", "shorter sides of the originals", partial(figures.shorter_sides, sizes, size)),

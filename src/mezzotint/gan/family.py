@@ -13,7 +13,7 @@ from mezzotint.errors import BadInput
 from mezzotint.gan.drawing import GanGenerator, GanSampling, normalising
 from mezzotint.gan.health import near_duplicates, thumbnails, variance_ratio
 from mezzotint.gan.losses import LOSSES, AdversarialLoss, NonSaturating
-from mezzotint.gan.regularizers import REGULARIZERS, CriticPenalty, PathLength, Regularizer, Seen
+from mezzotint.gan.regularizers import REGULARIZERS, CriticPenalty, PathLength, Regularizer, Seen, exactly
 from mezzotint.gan.showing import SHOWINGS, Bare, Showing
 from mezzotint.networks import NETWORKS, AdversarialPair
 from mezzotint.options import Choice
@@ -160,18 +160,23 @@ class Gan(Family):
         with torch.no_grad():
             drawn, _ = self._drawn(batch)
         due = [penalty for penalty in self.options.penalties() if penalty.due(batch.update)]
-        seen = self._seen(self.shown(real), self.shown(drawn), batch.labels, differentiable=bool(due))
+        with exactly(real.device, wanted=bool(due)):
+            seen = self._seen(self.shown(real), self.shown(drawn), batch.labels, differentiable=bool(due))
+            found = {_name(penalty): penalty.penalty(seen) for penalty in due}
 
         value = self.options.loss.critic(seen.on_real, seen.on_drawn)
-        parts = {"on_real": seen.on_real.mean(), "on_drawn": seen.on_drawn.mean(), **self.shown.parts()}
         for penalty in due:
-            parts[_name(penalty)] = found = penalty.penalty(seen)
-            value = value + penalty.every * penalty.weight() * found
+            value = value + penalty.every * penalty.weight() * found[_name(penalty)]
+        parts = {"on_real": seen.on_real.mean(), "on_drawn": seen.on_drawn.mean(), **self.shown.parts(), **found}
         return Loss(value, parts, self.shown.sums(seen.on_real - (self.options.loss.border or 0.0)))
 
     def generator_loss(self, batch: Batch) -> Loss:
         """Loss of the generator on as many drawn images as the batch has, with its penalty if it is its turn."""
-        drawn, w = self._drawn(batch)
+        path = self.options.path_length()
+        path = path if path and path.due(batch.update // self.options.critic_updates) else None
+        with exactly(batch.images.device, wanted=path is not None):
+            drawn, w = self._drawn(batch)
+            lengths = path.lengths(drawn, w) if path else None
         on_drawn = self._judge(self.shown(drawn), batch.labels)
         with torch.no_grad():
             compares = self.options.loss.compares
@@ -181,9 +186,7 @@ class Gan(Family):
         parts, sums = {"on_drawn": on_drawn.mean()}, dict[str, Tensor]()
         if self.generator_network.maps:
             sums["w"] = torch.cat([w[:, 0].detach().float().sum(0), value.new_tensor([float(len(w))])])
-        path = self.options.path_length()
-        if path and path.due(batch.update // self.options.critic_updates):
-            lengths = path.lengths(drawn, w)
+        if path and lengths is not None:
             value = value + path.every * path.strength * (lengths - self.mean_length).square().mean()
             parts["path_length"] = lengths.mean()
             sums["lengths"] = torch.stack([lengths.detach().sum(), value.new_tensor(float(len(w)))])

@@ -4,6 +4,7 @@ Slopes are taken with respect to what the critic sees, after augmentation.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,7 +31,11 @@ class Seen:
 
 
 class Regularizer(Options):
-    """A penalty on every k-th of a side's turns, k times as strong (Karras et al. 2020, sec. 3.1)."""
+    """A penalty on every k-th of a side's turns, k times as strong (Karras et al. 2020, sec. 3.1).
+
+    It is part of that turn's loss. Where it takes a step of its own, k + 1 steps stand for k and Adam's rate and betas
+    are corrected for it (appendix B there); here the steps stay k, and so do they.
+    """
 
     every: int = Field(default=1, ge=1, description="turns of its side from one to the next; each counts so many times")
 
@@ -52,6 +57,18 @@ class CriticPenalty(Regularizer):
     def weight(self) -> float:
         """Return the factor on the penalty."""
         raise NotImplementedError(f"{type(self).__name__} must say how much it counts")
+
+
+def exactly(device: torch.device, wanted: bool) -> AbstractContextManager[object]:
+    """Return the context for a loss that holds slopes, where one is wanted: float32 in place of float16.
+
+    Slopes are taken before the loss is scaled: in float16 small ones would be 0 on their way, and their penalty too.
+    """
+    kind = device.type
+    halved = wanted and kind != "meta" and torch.is_autocast_enabled(kind)
+    if halved and torch.get_autocast_dtype(kind) == torch.float16:
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
 
 
 def slopes(values: Tensor, inputs: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def default_labels(seeds: Sequence[int], num_classes: int) -> list[int] | None:
 def _check_labels(labels: Sequence[int], seeds: Sequence[int], num_classes: int) -> list[int]:
     if num_classes == 0:
         raise BadInput(
-            "labels: this generator was trained without classes (family.class_conditional=false), draw without labels"
+            "labels (--label): this generator learnt no classes (family.class_conditional=false), draw without classes"
         )
     if len(labels) != len(seeds):
         raise BadInput(f"labels: there are {len(labels)} for {len(seeds)} images, one is needed per image")

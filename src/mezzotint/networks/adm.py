@@ -1,5 +1,7 @@
 """The U-Net of Nichol & Dhariwal 2021 and ADM: the level scales and shifts, attention at several resolutions."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -20,13 +22,13 @@ from mezzotint.networks.blocks import (
 )
 from mezzotint.networks.conditioning import Told
 from mezzotint.networks.resampling import DOUBLE, HALVE, Move
-from mezzotint.networks.unet import UNetOptions
+from mezzotint.networks.unet import Level, UNetOptions
 
 
 class ADMOptions(UNetOptions):
     """A U-Net's size and make; attention at several levels, heads of 64 channels."""
 
-    attention: tuple[int, ...] = Field(
+    attention: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(16, 8),
         description="levels with self-attention, in features per side: image_size / patch, half of it, ... "
         "(the smallest level always has one)",
@@ -105,15 +107,14 @@ class ADM(Network):
         super().__init__()
         options.check(shape)
         self.patch, widths = options.patch, options.widths()
-        attends = [size in options.attention for size in options.resolutions(shape.image_size)]
+        down, up = options.ways(shape.image_size, widths[0])
 
         embedding = 4 * options.channels
         self.told = Told(shape, LevelEmbedding(options.channels, embedding), options.level_scale, embedding)
         self.conv_in = glorot(conv3x3(shape.channels_in * options.patch**2, widths[0]))
-        down, skips = _way_down(options, attends)
-        self.down = nn.ModuleList(down)
+        self.down = nn.ModuleList(_way_down(options, down))
         self.middle = nn.ModuleList(_layer(options, widths[-1], widths[-1], first) for first in (True, False))
-        self.up = nn.ModuleList(_way_up(options, attends, skips))
+        self.up = nn.ModuleList(_way_up(options, up))
         self.norm_out = GroupNorm(options.groups, widths[0], eps=NORM_EPS)
         self.conv_out = zeroed(conv3x3(widths[0], shape.channels_out * options.patch**2))
 
@@ -152,28 +153,20 @@ def _doubling(options: ADMOptions, width: int) -> Layer:
     return Layer(AdaptiveBlock(width, width, options, DOUBLE) if residual else Convolved(Upsample(width)))
 
 
-def _way_down(options: ADMOptions, attends: list[bool]) -> tuple[list[Layer], list[int]]:
-    """Layers from full resolution to the smallest, and the channels of what each leaves for the way up."""
-    width = options.widths()[0]
-    layers, skips = list[Layer](), [width]
-    for i, width_out in enumerate(options.widths()):
-        if i:
-            layers.append(_halving(options, width))
-            skips.append(width)
-        for _ in range(options.blocks):
-            layers.append(_layer(options, width, width_out, attends[i]))
-            width = width_out
-            skips.append(width)
-    return layers, skips
+def _way_down(options: ADMOptions, levels: list[Level]) -> list[Layer]:
+    """Layers from full resolution to the smallest."""
+    layers = list[Layer]()
+    for level in levels:
+        (width, _), *_ = level.channels
+        layers += [_halving(options, width)] if level.index else []
+        layers += [_layer(options, *channels, level.attends) for channels in level.channels]
+    return layers
 
 
-def _way_up(options: ADMOptions, attends: list[bool], skips: list[int]) -> list[Layer]:
-    """Layers from the smallest resolution to the full one; each but a doubling reads what the way down left last."""
-    width, layers, skips = options.widths()[-1], list[Layer](), list(skips)
-    for i, width_out in reversed(list(enumerate(options.widths()))):
-        for _ in range(options.blocks + 1):
-            layers.append(_layer(options, width + skips.pop(), width_out, attends[i], reads_skip=True))
-            width = width_out
-        if i:
-            layers.append(_doubling(options, width))
+def _way_up(options: ADMOptions, levels: list[Level]) -> list[Layer]:
+    """Layers from the smallest resolution to the full one; each but a doubling reads a skip."""
+    layers = list[Layer]()
+    for level in levels:
+        layers += [_layer(options, *channels, level.attends, reads_skip=True) for channels in level.channels]
+        layers += [_doubling(options, options.widths()[level.index])] if level.index else []
     return layers

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mezzotint.errors import BadInput
 from mezzotint.networks import NetworkShape
 from mezzotint.networks.blocks import NORM_EPS, Downsample, GroupNorm, Upsample, conv3x3, glorot, zeroed
-from mezzotint.networks.sizes import halved, must_divide
+from mezzotint.networks.sizes import halved, must_divide, must_hold_several
 from mezzotint.options import Options
 
 
@@ -45,7 +45,9 @@ class ResidualOptions(Options):
 
     def side(self, image_size: int) -> int:
         """Return features per side of the smallest level."""
-        return halved(image_size, len(self.multipliers), "multipliers")[-1]
+        sizes = halved(image_size, len(self.multipliers), "multipliers")
+        must_hold_several(self.groups, self.widths(), sizes)
+        return sizes[-1]
 
 
 class CodingBlock(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mezzotint.networks import Autoencoder, NetworkShape
 from mezzotint.networks.blocks import NORM_EPS, GroupNorm, conv3x3, zeroed
 from mezzotint.networks.coding import with_class
-from mezzotint.networks.sizes import halved, must_divide
+from mezzotint.networks.sizes import halved, must_divide, must_hold_several
 from mezzotint.options import Options
 
 
@@ -30,7 +30,9 @@ class ConvVAEOptions(Options):
 
     def side(self, image_size: int) -> int:
         """Return features per side after the last halving."""
-        return halved(image_size, len(self.widths) + 1, "levels, one more than widths")[-1]
+        sizes = halved(image_size, len(self.widths) + 1, "levels, one more than widths")
+        must_hold_several(self.groups, self.widths[-1:], sizes)
+        return sizes[-1]
 
 
 class ConvEncoder(nn.Module):

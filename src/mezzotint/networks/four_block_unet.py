@@ -22,7 +22,7 @@ from mezzotint.networks.blocks import (
     zeroed,
 )
 from mezzotint.networks.conditioning import Told
-from mezzotint.networks.sizes import halved, must_divide
+from mezzotint.networks.sizes import halved, must_divide, must_hold_several
 from mezzotint.options import Options
 
 BLOCKS = 4
@@ -96,6 +96,7 @@ class FourBlockUNet(Network):
     def __init__(self, options: FourBlockUNetOptions, shape: NetworkShape) -> None:
         super().__init__()
         sizes, widths = halved(shape.image_size, BLOCKS, "blocks"), options.widths()
+        must_hold_several(options.groups, widths, sizes)
         embedding = 4 * options.channels
         self.told = Told(shape, LevelEmbedding(options.channels, embedding), options.level_scale, embedding)
         self.conv_in = glorot(conv3x3(shape.channels_in, widths[0]))

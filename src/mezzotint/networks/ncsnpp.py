@@ -11,7 +11,7 @@ from mezzotint.networks.blocks import NORM_EPS, GroupNorm, LevelEmbedding, SelfA
 from mezzotint.networks.conditioning import FourierEmbedding, Told
 from mezzotint.networks.resampling import DOUBLE, HALVE, SMOOTH_DOUBLE, SMOOTH_HALVE, Move
 from mezzotint.networks.sizes import must_divide
-from mezzotint.networks.unet import UNetOptions
+from mezzotint.networks.unet import Level, UNetOptions
 
 RESCALE = 0.5**0.5  # a sum of two branches of variance 1 keeps variance 1
 
@@ -140,14 +140,13 @@ class NCSNpp(Network):
         options.check(shape)
         self.patch = options.patch
         self.told = Told(shape, _level(options), options.level_scale, 4 * options.channels)
-        attends = [size in options.attention for size in options.resolutions(shape.image_size)]
+        down, up = options.ways(shape.image_size, options.channels)
         channels_in, channels_out = (n * options.patch**2 for n in (shape.channels_in, shape.channels_out))
         self.conv_in = glorot(conv3x3(channels_in, options.channels))
-        down, skips = _way_down(options, attends, channels_in)
-        self.down = nn.ModuleList(down)
+        self.down = nn.ModuleList(_way_down(options, down, channels_in))
         width = options.widths()[-1]
         self.middle = nn.ModuleList(Layer(options, width, width, first) for first in (True, False))
-        self.up = nn.ModuleList(_way_up(options, attends, skips, channels_out))
+        self.up = nn.ModuleList(_up(options, each, channels_out) for each in up)
         self.grow = options.double().alone()
 
     def blocks(self) -> list[nn.Module]:
@@ -183,37 +182,24 @@ def _output(options: NCSNppOptions, width: int, channels: int) -> nn.Module:
     return nn.Sequential(norm, nn.SiLU(), zeroed(conv3x3(width, channels)))
 
 
-def _way_down(options: NCSNppOptions, attends: list[bool], inputs: int) -> tuple[list[Down], list[int]]:
-    """Levels from full resolution to the smallest, and the channels of what each leaves for the way up."""
-    width, levels = options.channels, list[Down]()
-    skips = [width]
-    for i, width_out in enumerate(options.widths()):
-        move = pyramid = None
-        if i:
-            move = Residual(options, width, width, options.halve())
-            skips.append(width)
-        if i and options.progressive_input:
+def _way_down(options: NCSNppOptions, levels: list[Level], inputs: int) -> list[Down]:
+    """Levels from full resolution to the smallest; `inputs` is the number of channels of what is fed to each."""
+    parts = list[Down]()
+    for level in levels:
+        (width, _), *_ = level.channels
+        move = Residual(options, width, width, options.halve()) if level.index else None
+        pyramid = None
+        if level.index and options.progressive_input:
             pyramid = nn.Sequential(options.halve().alone(), glorot(conv3x3(inputs, width)))
             inputs = width
-        layers = list[Layer]()
-        for _ in range(options.blocks):
-            layers.append(Layer(options, width, width_out, attends[i]))
-            width = width_out
-            skips.append(width)
-        levels.append(Down(layers, move, pyramid))
-    return levels, skips
+        parts.append(Down([Layer(options, *channels, level.attends) for channels in level.channels], move, pyramid))
+    return parts
 
 
-def _way_up(options: NCSNppOptions, attends: list[bool], skips: list[int], outputs: int) -> list[Up]:
-    """Levels from the smallest resolution to the full one; each layer also reads what the way down left last."""
-    width, levels, skips = options.widths()[-1], list[Up](), list(skips)
-    for i, width_out in reversed(list(enumerate(options.widths()))):
-        layers = list[Layer]()
-        for block in range(options.blocks + 1):
-            last = block == options.blocks
-            layers.append(Layer(options, width + skips.pop(), width_out, attends[i] and last))
-            width = width_out
-        move = Residual(options, width, width, options.double()) if i else None
-        output = _output(options, width, outputs) if options.progressive_output or not i else None
-        levels.append(Up(layers, move, output))
-    return levels
+def _up(options: NCSNppOptions, level: Level, outputs: int) -> Up:
+    *others, last = level.channels
+    layers = [Layer(options, *channels, False) for channels in others] + [Layer(options, *last, level.attends)]
+    width = options.widths()[level.index]
+    move = Residual(options, width, width, options.double()) if level.index else None
+    output = _output(options, width, outputs) if options.progressive_output or not level.index else None
+    return Up(layers, move, output)

@@ -75,15 +75,23 @@ class LabelledLatent(nn.Module):
 class Verdict(nn.Module):
     """Features h [N, C, B, B] to one number: linear(h), plus <embedding(y), sum of h> where there are classes.
 
-    The projection critic (Miyato & Koyama 2018, eq. 3).
+    The projection critic (Miyato & Koyama 2018, eq. 3). `linear` and `embedding` make a layer from width in and out.
     """
 
-    def __init__(self, channels: int, side: int, num_classes: int, spectral: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        side: int,
+        num_classes: int,
+        spectral: bool = False,
+        linear: Callable[[int, int], nn.Module] = nn.Linear,
+        embedding: Callable[[int, int], nn.Module] = nn.Embedding,
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.linear = constraint(spectral)(nn.Linear(channels * side**2, 1))
+        self.linear = constraint(spectral)(linear(channels * side**2, 1))
         if num_classes:
-            self.embedding = constraint(spectral)(nn.Embedding(num_classes, channels))
+            self.embedding = constraint(spectral)(embedding(num_classes, channels))
 
     def forward(self, h: Tensor, labels: Tensor | None) -> Tensor:
         """Features [N, C, B, B], labels int64 [N] if there are classes -> [N]."""

@@ -12,7 +12,7 @@ from mezzotint.contracts import Condition
 from mezzotint.networks import Network, NetworkShape
 from mezzotint.networks.blocks import NORM_EPS, GroupNorm, SelfAttention, conv3x3, glorot, zeroed
 from mezzotint.networks.conditioning import Told, waves
-from mezzotint.networks.sizes import halved, must_divide
+from mezzotint.networks.sizes import halved, must_divide, must_hold_several
 from mezzotint.options import Options
 
 
@@ -122,7 +122,7 @@ class SmallUNet(Network):
 
     def __init__(self, options: SmallUNetOptions, shape: NetworkShape) -> None:
         super().__init__()
-        halved(shape.image_size, len(options.widths), "widths")
+        must_hold_several(options.groups, options.widths, halved(shape.image_size, len(options.widths), "widths"))
         self.depth, width = options.depth, options.widths[0]
         level = LevelWaves(options.embedding, options.max_frequency)
         self.told = Told(shape, level, options.level_scale, options.embedding)

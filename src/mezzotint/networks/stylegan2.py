@@ -71,6 +71,19 @@ class EqualConv(nn.Module):
         return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
 
 
+class EqualEmbedding(nn.Module):
+    """A vector for each class, over the root of its length: products with unit features have unit variance."""
+
+    def __init__(self, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(num_classes, width))
+        self.scale = 1 / math.sqrt(width)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Labels int64 [N] -> [N, width]."""
+        return F.embedding(labels, self.weight) * self.scale
+
+
 def activated(x: Tensor) -> Tensor:
     """Leaky ReLU, times sqrt 2 to keep the variance."""
     return F.leaky_relu(x, _SLOPE) * math.sqrt(2)
@@ -219,7 +232,7 @@ class _Critic(Critic):
         self.downs = nn.Sequential(*(Down(*pair) for pair in pairwise(features)))
         self.conv_out = EqualConv(features[-1] + 1, features[-1], 3)
         self.linear = EqualLinear(features[-1] * base**2, features[-1])
-        self.verdict = Verdict(features[-1], 1, shape.num_classes)
+        self.verdict = Verdict(features[-1], 1, shape.num_classes, linear=EqualLinear, embedding=EqualEmbedding)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """Images [N, C, S, S], labels int64 [N] if it has classes -> [N]."""

@@ -1,5 +1,7 @@
 """The U-Net of Ho et al. 2020: residual blocks, self-attention at chosen resolutions, one embedding of the level."""
 
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Self
 
 import torch
@@ -23,8 +25,18 @@ from mezzotint.networks.blocks import (
     zeroed,
 )
 from mezzotint.networks.conditioning import Told
-from mezzotint.networks.sizes import must_divide
+from mezzotint.networks.sizes import must_divide, must_hold_several
 from mezzotint.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One resolution on a way through a U-Net: which (0: the full one), whether it attends, its layers' channels."""
+
+    index: int
+    attends: bool
+    channels: list[tuple[int, int]]
+    """In and out of each layer; the skip that it also reads is counted."""
 
 
 class UNetOptions(Options):
@@ -77,6 +89,7 @@ class UNetOptions(Options):
     def check(self, shape: NetworkShape) -> None:
         """Raise `BadInput` where these options can't serve a shape."""
         found = self.resolutions(shape.image_size)
+        must_hold_several(self.groups, self.widths(), found)
         absent = [size for size in self.attention if size not in found]
         if absent:
             folded, levels = f" in patches of {self.patch}" if self.patch > 1 else "", ", ".join(map(str, found))
@@ -87,6 +100,25 @@ class UNetOptions(Options):
         if self.channels_per_head:
             attending = [width for width, size in zip(self.widths(), found, strict=True) if size in self.attention]
             must_divide("channels_per_head", self.channels_per_head, [*attending, self.widths()[-1]])
+
+    def ways(self, image_size: int, first: int) -> tuple[list[Level], list[Level]]:
+        """Return the levels on the way down, full resolution first, and those on the way up, smallest first.
+
+        What stands before the way down leaves `first` channels; then every layer and every halving leaves its own. On
+        the way up there is a layer more at each level, and each reads what was left last and isn't read yet.
+        """
+        attends = [size in self.attention for size in self.resolutions(image_size)]
+        width, left = first, list[int]()
+        down, up = list[Level](), list[Level]()
+        for i, width_out in enumerate(self.widths()):
+            left += [width] + [width_out] * self.blocks  # the first of them from before, or halved
+            down.append(Level(i, attends[i], list(pairwise([width, *[width_out] * self.blocks]))))
+            width = width_out
+        for i, width_out in reversed(list(enumerate(self.widths()))):
+            widths = [width, *[width_out] * self.blocks]
+            up.append(Level(i, attends[i], [(each + left.pop(), width_out) for each in widths]))
+            width = width_out
+        return down, up
 
 
 class Layer(nn.Module):
@@ -151,14 +183,14 @@ class UNet(Network):
         options.check(shape)
         self.options, self.shape = options, shape
         widths = options.widths()
-        attends = [size in options.attention for size in options.resolutions(shape.image_size)]
+        down, up = options.ways(shape.image_size, widths[0])
 
         level = LevelEmbedding(options.channels, 4 * options.channels)
         self.told = Told(shape, level, options.level_scale, 4 * options.channels)
         self.conv_in = glorot(conv3x3(shape.channels_in * options.patch**2, widths[0]))
-        self.down, skips = _way_down(options, attends)
+        self.down = nn.ModuleList(_down(options, each) for each in down)
         self.middle = nn.ModuleList(Layer(options, widths[-1], widths[-1], first) for first in (True, False))
-        self.up = _way_up(options, attends, skips)
+        self.up = nn.ModuleList(_up(options, each) for each in up)
         self.norm_out = GroupNorm(options.groups, widths[0], eps=NORM_EPS)
         self.conv_out = zeroed(conv3x3(widths[0], shape.channels_out * options.patch**2))
 
@@ -180,28 +212,14 @@ class UNet(Network):
         return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.options.patch)
 
 
-def _way_down(options: UNetOptions, attends: list[bool]) -> tuple[nn.ModuleList, list[int]]:
-    """Levels from full resolution to the smallest, and the channels of what each leaves for the way up."""
-    width, levels = options.widths()[0], nn.ModuleList()
-    skips = [width]
-    for i, width_out in enumerate(options.widths()):
-        layers = []
-        for _ in range(options.blocks):
-            layers.append(Layer(options, width, width_out, attends[i]))
-            width = width_out
-        last = i == len(attends) - 1
-        levels.append(Down(layers, None if last else Downsample(width)))
-        skips += [width] * (options.blocks if last else options.blocks + 1)
-    return levels, skips
+def _layers(options: UNetOptions, level: Level) -> list[Layer]:
+    return [Layer(options, *channels, level.attends) for channels in level.channels]
 
 
-def _way_up(options: UNetOptions, attends: list[bool], skips: list[int]) -> nn.ModuleList:
-    """Levels from the smallest to full resolution; each layer also reads what the way down left last."""
-    width, levels, skips = options.widths()[-1], nn.ModuleList(), list(skips)
-    for i, width_out in reversed(list(enumerate(options.widths()))):
-        layers = []
-        for _ in range(options.blocks + 1):
-            layers.append(Layer(options, width + skips.pop(), width_out, attends[i]))
-            width = width_out
-        levels.append(Up(layers, None if i == 0 else Upsample(width)))
-    return levels
+def _down(options: UNetOptions, level: Level) -> Down:
+    smallest = level.index == len(options.multipliers) - 1
+    return Down(_layers(options, level), None if smallest else Downsample(options.widths()[level.index]))
+
+
+def _up(options: UNetOptions, level: Level) -> Up:
+    return Up(_layers(options, level), Upsample(options.widths()[level.index]) if level.index else None)

@@ -81,8 +81,10 @@ def _planned(
         per_image_seen += cost / every if every is not None else 0.0
     updates = int((seconds - fixed) / per_image_seen // training.batch_size)
     if updates < 1:
+        needed = fixed + per_image_seen * training.batch_size
         raise BadInput(
-            f"--budget: {max(seconds, 0):.0f} s left are too few for one update and a sheet of pictures; give more time"
+            f"--budget: {max(seconds, 0):.0f} s left are too few for one update and a sheet of pictures, which take "
+            f"about {needed:.2g} s once all is ready; give more time"
         )
     planned = updates * training.batch_size
     often = math.ceil(planned / looks)

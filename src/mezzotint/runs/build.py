@@ -111,7 +111,8 @@ def check(recipe: Recipe, num_classes: int) -> None:
 
 def generator(family: Family, recipe: Recipe, machine: Machine) -> Generator:
     """Return what draws as the recipe says from a family's weights; a weaker model that guides it is loaded, too."""
-    drawing = family.generator(recipe.sampling)
+    with naming("sampling"):
+        drawing = family.generator(recipe.sampling)
     asked = weaker.wanted(drawing)
     if asked is None:
         return drawing

@@ -9,7 +9,7 @@ from mezzotint.runs.fitting import blank_batches
 from mezzotint.runs.measured import Compiled, recall
 from mezzotint.runs.recipe import Recipe, family_class
 from mezzotint.seeds import forked
-from mezzotint.training.cost import operations
+from mezzotint.training.cost import Operations, operations
 
 _ASSUMED = {"cuda": Compiled(seconds=90, gain=1.25)}  # where bench has not measured it; elsewhere nothing is gained
 _ASSUMED_GFLOPS = 10_000.0  # of such a device, in whole updates of a small network
@@ -62,12 +62,12 @@ def _training_seconds(recipe: Recipe, machine: Machine, num_classes: int) -> flo
     """Estimate the length of a whole training from its operations, its processes and the speed of each."""
     measured = recall(machine)
     gflops = machine.world * (measured.update_gflops if measured else _ASSUMED_GFLOPS)
-    return recipe.training.images * operations_per_image(recipe, num_classes) / (1e9 * gflops)
+    return recipe.training.images * operations_per_image(recipe, num_classes).update / (1e9 * gflops)
 
 
-def operations_per_image(recipe: Recipe, num_classes: int) -> float:
-    """Products and convolutions of one image's share of an update: forward, and twice that backward; no memory."""
+def operations_per_image(recipe: Recipe, num_classes: int) -> Operations:
+    """Count products and convolutions of one image's share of an update; it costs no memory."""
     meta = torch.device("meta")  # there no fused kernel hides the products of attention from the count
     with meta, forked("operations"):
         built = build.family(recipe, num_classes, Machine(meta, "float32", 1))
-        return 3.0 * operations(built, blank_batches(recipe, num_classes, meta))
+        return operations(built, blank_batches(recipe, num_classes, meta))

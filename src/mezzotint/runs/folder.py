@@ -62,7 +62,9 @@ class RunFolder:
         """Open an existing run; `BadInput` names the nearest runs beside it."""
         if not _is_run(path):
             problem = "has no recipe.yaml, so it is not a run" if path.exists() else "no such run"
-            raise BadInput(f"{path}: {problem}; in {path.parent}: {nearest(path.name, run_names(path.parent))}")
+            inside = run_names(path)
+            near = nearest("", inside) if inside else nearest(path.name, run_names(path.parent))
+            raise BadInput(f"{path}: {problem}; in {path if inside else path.parent}: {near}")
         return cls(path)
 
     def _refuse_strangers(self) -> None:

@@ -1,7 +1,8 @@
 """Monitoring: a cheap score on held-out images while a run trains, under a share of its time; the best is kept.
 
 How often is decided once, from the measured cost of the first updates and of a few pictures, and then written to
-`environment.json`, so that a resumed run goes on as it began. Nothing here touches the random state of training.
+`environment.json`, so that a resumed run goes on as it began. What longer training may make worse is monitored by
+thumbnails where nothing better can be had. Nothing here touches the random state of training.
 """
 
 import math
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from mezzotint.evaluation.metrics import METRICS
 from mezzotint.evaluation.protocols import Protocol
 from mezzotint.evaluation.score import Score
 from mezzotint.runs import build, checkpoint
-from mezzotint.runs.monitored import CHEAPEST, monitored
+from mezzotint.runs.monitored import CHEAPEST, LEAST_TO_WATCH, monitored
 from mezzotint.runs.recipe import MONITOR_SECONDS, family_class
 from mezzotint.runs.records import Record
 from mezzotint.runs.references import BATCH, Packed, provenance
@@ -33,7 +35,9 @@ Values = dict[str, float | int | str]
 MOST_REAL = 5000
 MOST_LESSONS = 20_000
 MOST_SCORES = 100
+LEAST_SCORES = 4  # of what longer training may make worse, whatever they cost
 WARM_UP, TIMED = 2, 6  # updates
+_PICTURES = 16  # drawn to see what a score's take
 
 
 def cadence(images: int, per_image: float, per_score: float, preparing: float, share: float) -> int | None:
@@ -50,6 +54,23 @@ def _spread(indices: np.ndarray, most: int) -> np.ndarray:
     return indices[:: max(1, len(indices) // most)]
 
 
+class Cost(NamedTuple):
+    """Seconds of a score's parts: a few pictures and what must be ready for them, a few more, and the metric."""
+
+    first: float
+    more: float
+    metric: float
+
+    def seconds(self, rounds: float) -> float:
+        """Return the seconds of a score of so many times a few pictures."""
+        return self.first + self.more * rounds + self.metric
+
+    def least(self) -> "Cost":
+        """Return what the parts would take if whichever of the two drawings took longer had been disturbed."""
+        fast = min(self.first, self.more)
+        return Cost(fast, fast, 0.0)
+
+
 @dataclass
 class Monitor:
     """Decides when a run is scored, scores it, and knows the best so far."""
@@ -63,6 +84,7 @@ class Monitor:
     seconds: list[float] = field(default_factory=list)  # of the first updates
     prepared: Prepared | None = None
     preparing_seconds: float = 0.0
+    blind: bool = False  # whether nothing can be monitored that should be, and nobody has been told
 
     @classmethod
     def of(cls, run: Run, loader: Loader, clock: Callable[[], float] = time.perf_counter) -> "Monitor":
@@ -71,6 +93,7 @@ class Monitor:
         if "monitor" in decided:
             return cls(run, loader, clock, decided["monitor"], decided["monitor_every_images"])._knowing_the_best()
         monitor = cls(run, loader, clock, monitored(run.recipe, loader), options.every_images)
+        monitor.blind = monitor.protocol is None and monitor._must()
         return monitor._knowing_the_best()
 
     def __post_init__(self) -> None:
@@ -97,13 +120,29 @@ class Monitor:
     def watch(self, seconds: float, learner: Learner) -> Values | None:
         """Take in how long an update took; return what is decided, once enough of them are known."""
         if self.protocol is None:
-            return None
+            return self._blind() if self.blind else None
         try:
             return self._watch(seconds, learner)
         except BadInput as error:  # a wrong weights file: no reason to end a training that didn't ask for it
             if self.run.recipe.evaluation.monitor != "auto":
                 raise
-            return self._off(str(error))
+            if not self._must() or self.protocol == CHEAPEST or self.best is not None:  # scores of two don't compare
+                return self._off(str(error))
+            self._change(CHEAPEST)
+            return {"protocol": CHEAPEST, "because": str(error)}
+
+    def _must(self) -> bool:
+        """Whether nobody asked for less and longer training may make it worse: else its last weights would draw."""
+        return self.run.recipe.evaluation.monitor == "auto" and family_class(self.run.recipe.family).can_worsen
+
+    def _blind(self) -> Values:
+        self.blind, held_out = False, len(self.loader.held_out_indices)
+        return self._off(
+            f"{held_out} held-out images, {LEAST_TO_WATCH} are needed to keep the best; raise data.held_out"
+        )
+
+    def _change(self, protocol: str) -> None:
+        self.protocol, self.prepared, self.preparing_seconds = protocol, None, 0.0
 
     def _watch(self, seconds: float, learner: Learner) -> Values | None:
         if self.run.recipe.evaluation.monitor != "auto" or self.every_images is not None:
@@ -111,24 +150,49 @@ class Monitor:
         if self.every_images is not None:
             return None
         self.seconds.append(seconds)
-        return self._decide(learner) if len(self.seconds) == WARM_UP + TIMED else None
+        return self._decide(learner) if len(self.seconds) >= WARM_UP + TIMED else None
 
     def _decide(self, learner: Learner) -> Values:
         training, options = self.run.recipe.training, self.run.recipe.evaluation
         per_image = median(self.seconds[WARM_UP:]) / training.batch_size
-        whole = training.images * per_image
+        whole, most = training.images * per_image, f"{options.share:.0%}"
         if options.monitor == "auto" and options.share * whole < MONITOR_SECONDS:
-            if not family_class(self.run.recipe.family).can_worsen:
-                return self._off(f"{options.share:.0%} of about {whole:.0f} s of training are too little")
-            self.protocol = CHEAPEST  # no score would leave the last weights to draw, however bad they got
-        per_score, trying = self._cost(learner)
-        preparing = self.preparing_seconds + trying
-        self.every_images = cadence(training.images, per_image, per_score, preparing, options.share)
+            if not self._must():
+                return self._off(f"{most} of about {whole:.0f} s of training are too little")
+            self._change(CHEAPEST)
+        per_score = self._affordable(learner, per_image)
+        if self.every_images is None and self._must() and self.protocol != CHEAPEST:
+            self._change(CHEAPEST)
+            per_score = self._affordable(learner, per_image)
+        because = f"a score takes about {per_score:.2g} s, at most {most} of the training goes into them"
         if self.every_images is None:
-            return self._off(f"a score takes about {per_score:.0f} s of about {whole:.0f} s of training")
+            because = f"a score takes about {per_score:.2g} s of about {whole:.0f} s of training"
+            if not self._must():
+                return self._off(because)
+            self.every_images = math.ceil(training.images / LEAST_SCORES)
         self._write()
-        because = f"a score takes about {per_score:.2g} s, at most {options.share:.0%} of the training goes into them"
         return {"protocol": str(self.protocol), "every_images": self.every_images, "because": because}
+
+    def _affordable(self, learner: Learner, per_image: float) -> float:
+        """Set how many images lie between scores, None where these are too dear; return the seconds of one.
+
+        What preparing and measuring took is gone, so it counts for half of their share at most. A cost is measured
+        again where but for one slow moment it may be less than half: whatever disturbs only adds.
+        """
+        images, share = self.run.recipe.training.images, self.run.recipe.evaluation.share
+        rounds = max(Protocol.parse(str(self.protocol)).count / _PICTURES, 1)
+
+        def every(cost: Cost, spent: float) -> float:
+            gone = min(self.preparing_seconds + spent, share * images * per_image / 2)
+            return cadence(images, per_image, cost.seconds(rounds), gone, share) or math.inf
+
+        cost, spent = self._cost(learner)
+        if every(cost, spent) > 2 * every(cost.least(), spent):
+            again, longer = self._cost(learner)
+            cost, spent = Cost(*(min(pair) for pair in zip(cost, again, strict=True))), spent + longer
+        found = every(cost, spent)
+        self.every_images = None if math.isinf(found) else int(found)
+        return cost.seconds(rounds)
 
     def _off(self, because: str) -> Values:
         self.protocol = None
@@ -139,13 +203,12 @@ class Monitor:
         decided = {"monitor": self.protocol, "monitor_every_images": self.every_images}
         self.run.folder.write_environment(self.run.folder.read_environment() | decided)
 
-    def _cost(self, learner: Learner) -> tuple[float, float]:
-        """Estimate the seconds of a score (a few pictures, scaled up, and the metric itself), and of estimating it."""
+    def _cost(self, learner: Learner) -> tuple[Cost, float]:
+        """Measure what a score consists of with a few pictures; return the seconds of that, too."""
         protocol = Protocol.parse(str(self.protocol))
         with forked(self.run.recipe.seed, "monitor"), self.run.machine.plainly():
             side = self._ready().sides[protocol.extractor]
-            few = min(16, protocol.count)
-            pictures = self._pictures(learner, few)
+            pictures = self._pictures(learner, min(_PICTURES, protocol.count))
             began = self.clock()
             pictures.batch(0)  # what draws may have to be made ready, as often as it is scored
             ready = self.clock()
@@ -154,7 +217,7 @@ class Monitor:
             drawn = self.clock()
             METRICS[protocol.metric]()(side.reference[: protocol.count], side.reference, side.held_out)
             ended = self.clock()
-        return (ready - began) + (drawn - ready) * protocol.count / few + ended - drawn, ended - began
+        return Cost(ready - began, drawn - ready, ended - drawn), ended - began
 
     def due(self, images_seen: int, last: bool) -> bool:
         """Whether the update that ended at `images_seen` is to be scored: at the cadence, and at the end of a run."""

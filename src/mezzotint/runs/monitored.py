@@ -16,7 +16,10 @@ CHEAPEST = f"fd-thumbnail-{IMAGES}"
 """Costs little more than drawing the pictures, whatever is monitored and however short the training."""
 
 LEAST_HELD_OUT = 128
-"""With fewer held-out images no monitor is chosen automatically."""
+"""With fewer held-out images no monitor is chosen automatically, except for what longer training may make worse."""
+
+LEAST_TO_WATCH = 16
+"""With fewer than these, not for that either: they would not tell a collapse."""
 
 
 def monitored(recipe: Recipe, loader: Loader) -> str | None:
@@ -34,10 +37,11 @@ def monitored(recipe: Recipe, loader: Loader) -> str | None:
 def derived(loader: Loader, extractors: Iterable[ExtractorOptions], can_worsen: bool) -> str | None:
     """Name the protocol that needs no network: SqueezeNet if its weights are there, a classifier if there are labels.
 
-    What longer training may make worse is monitored without either, by thumbnails.
+    What longer training may make worse is monitored without either and with few held-out images, by thumbnails.
     """
-    if len(loader.held_out_indices) < LEAST_HELD_OUT:
-        return None
+    count = len(loader.held_out_indices)
+    if count < LEAST_HELD_OUT:
+        return CHEAPEST if can_worsen and count >= LEAST_TO_WATCH else None
     given = any(isinstance(options, SqueezeNet) and options.weights for options in extractors)
     if given or next(present(SqueezeNet.published["squeezenet"]), None) is not None:
         return f"fd-squeezenet-{IMAGES}"

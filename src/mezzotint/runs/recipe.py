@@ -88,7 +88,12 @@ class EvaluationOptions(Options):
     every_images: Count | None = Field(
         default=None, ge=1, description="images between monitored scores; null: as often as the share allows"
     )
-    share: float = Field(default=0.05, gt=0, le=0.5, description="most of the training time that monitoring may take")
+    share: float = Field(
+        default=0.05,
+        gt=0,
+        le=0.5,
+        description="most of the training time that monitoring may take; by auto, a GAN is scored four times at least",
+    )
 
     @field_validator("protocol")
     @classmethod
@@ -142,6 +147,10 @@ class Recipe(Options):
         if not self.augment:
             raise BadInput("family.augmentation_conditional: augment is empty, nothing can be told; set it to false")
         return sum(step.width() for step in self.augment)
+
+    def cautions(self) -> list[str]:
+        """Name what is allowed but hardly meant: a line each, for whoever starts to train or to draw."""
+        return self.family.cautions(self.sampling)
 
     def measured(self, images: Moments) -> Self:
         """Return this recipe with what codec and family leave to the images filled in."""

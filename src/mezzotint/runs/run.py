@@ -98,16 +98,16 @@ class Run:
         return f"checkpoint {number:,}{best}" + (", the last" if number == last else f" (--checkpoint last: {last:,})")
 
     def trained(self, which: str, weights: Literal["ema", "raw"]) -> Family:
-        """Return the family as it was trained, to look at: `which` checkpoint (auto, last, best, or images seen)."""
+        """Return the family as it was trained, in float32, to look at: `which` checkpoint (auto, last, best, ...)."""
         path = self.chosen(which)
         trained = self.family().eval().requires_grad_(False)
         build.load_weights(trained, checkpoint.load_weights(path, weights))
-        self.machine.lighten(trained)
         return trained
 
     def generator(self, which: str, weights: Literal["ema", "raw"], assignments: Sequence[str] = ()) -> Generator:
         """Return what draws: `which` checkpoint (auto, last, best, or images seen), `weights` ema or raw."""
         drawn = self.trained(which, weights)
+        self.machine.lighten(drawn)
         return MixedPrecision(build.generator(drawn, self.changed(assignments), self.machine), self.machine)
 
     def drawn_folder(self, which: str, weights: str, assignments: Sequence[str], label: int | None) -> Path:

@@ -104,7 +104,7 @@ def measure(machine: Machine, seconds: float, compiling: bool = False) -> Iterat
             yield "the same updates compiled (a minute or two)"
             compiled = _compiled(chosen, machine, feed, works["update"])
 
-        operations = compilation.operations_per_image(chosen, 0) * batch_size
+        operations = compilation.operations_per_image(chosen, 0).update * batch_size
         yield Measured(
             batch_size=batch_size,
             convolution_gflops={name: _gflops(total_flops(found), taken) for name, taken in alone.items()},

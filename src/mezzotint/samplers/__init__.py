@@ -29,6 +29,11 @@ class Sampler(Options):
         """Fewest moves of a grid it can do anything with, the one to 0 included."""
         return 1
 
+    @property
+    def draws_variance(self) -> bool:
+        """Whether it moves with the variance that a denoiser learnt."""
+        return False
+
     def check(self, steps: int, learned_variance: bool) -> None:
         """Refuse, before anything is drawn, a grid of too few moves, and a denoiser that lacks what is asked."""
         if steps < self.least_steps:

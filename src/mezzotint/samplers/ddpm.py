@@ -29,12 +29,17 @@ class DDPM(Sampler):
         """Stochastic."""
         return 0
 
+    @property
+    def draws_variance(self) -> bool:
+        """Only if told to."""
+        return self.variances == "learned"
+
     def check(self, steps: int, learned_variance: bool) -> None:
         """Refuse learned variances of a denoiser that learnt none."""
         super().check(steps, learned_variance)
-        if self.variances == "learned" and not learned_variance:
+        if self.draws_variance and not learned_variance:
             raise BadInput(
-                "sampler.variances: learned draws only from a family with variance: learned; use small or large"
+                "sampler.variances: learned draws only from a model of family.variance: learned; use small or large"
             )
 
     def step(
@@ -50,7 +55,7 @@ class DDPM(Sampler):
 
     def _denoised(self, denoise: Denoiser, x: Tensor, sigma: float) -> tuple[Tensor, Tensor | float]:
         """Return D, and v: how far ln variance is from that of the small one (0) to that of the large one (1)."""
-        if self.variances != "learned":
+        if not self.draws_variance:
             return denoised(denoise, x, sigma), float(self.variances == "large")
         if not isinstance(denoise, VarianceDenoiser):
             raise TypeError("learned variances need a denoiser that knows them; integrate() refuses others")

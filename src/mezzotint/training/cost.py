@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mezzotint.contracts import Batch, Family, Phase
 from mezzotint.machine import Machine
-from mezzotint.training.loop import Learner, Trainer
+from mezzotint.training.loop import Learner, Trainer, freeze_all_but
 from mezzotint.training.speed import flops, once
 
 _FLOAT = 4  # bytes of a master weight
@@ -123,16 +123,34 @@ def _kept_bytes(phase: Phase, batch: Batch, machine: Machine, blocks: Sequence[n
     return kept
 
 
-def operations(family: Family, make: MakeBatch) -> float:
-    """Return one image's floating point operations, forward, over all phases (a multiply-add counts as two).
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """One image's floating point operations in an update, over all phases: of the losses, and with their gradients."""
 
-    Products and convolutions alone, as `torch.utils.flop_counter` counts them; an update is three times that. Of a
-    family whose updates differ, the mean.
+    forward: float
+    update: float
+
+
+def operations(family: Family, make: MakeBatch) -> Operations:
+    """Count one image's floating point operations (a multiply-add counts as two) in losses and in backward passes.
+
+    Products and convolutions alone, as `torch.utils.flop_counter` counts them: about three times the loss's in an
+    update of most families, else what frozen networks and penalties make of it. Of a family whose updates differ, the
+    mean. Graphs without memory will do.
     """
     family.train()
     rhythm, batch = family.rhythm(), make(1)
     due = [(phase, replace(batch, update=n)) for n in range(rhythm) for phase in family.phases() if not n % phase.every]
-    return sum(flops(lambda phase=phase, one=one: phase.loss(one)) for phase, one in due) / rhythm
+    counts = zip(*(_phase_operations(phase, one, family) for phase, one in due), strict=True)
+    forward, backward = (sum(found) / rhythm for found in counts)
+    return Operations(forward, forward + backward)
+
+
+def _phase_operations(phase: Phase, batch: Batch, family: Family) -> tuple[int, int]:
+    losses = list[Tensor]()
+    freeze_all_but(phase.module, family)
+    forward = flops(lambda: losses.append(phase.loss(batch).value))
+    return forward, flops(losses[0].backward)
 
 
 @dataclass(frozen=True, slots=True)

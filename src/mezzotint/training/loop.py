@@ -172,7 +172,7 @@ class Trainer:
         chunks = self._chunks(learner)
         for phase in learner.family.phases():
             if learner.update % phase.every == 0:
-                _freeze_all_but(phase.module, learner.family)
+                freeze_all_but(phase.module, learner.family)
                 totals = self._gradients(phase, chunks, learner)
                 parts |= totals.parts
                 sums |= totals.sums
@@ -259,7 +259,8 @@ def _add(totals: dict[str, Tensor], name: str, value: Tensor) -> None:
     totals[name] = totals[name] + value if name in totals else value.clone()
 
 
-def _freeze_all_but(module: nn.Module, family: Family) -> None:
+def freeze_all_but(module: nn.Module, family: Family) -> None:
+    """Let gradients reach one phase's module alone."""
     family.requires_grad_(False)
     module.requires_grad_(True)
 

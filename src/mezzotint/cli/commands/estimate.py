@@ -20,6 +20,7 @@ def command(
     import json
     from dataclasses import asdict
 
+    from mezzotint.cli.drawing import note
     from mezzotint.cli.estimating import elsewhere, in_epochs, lines
     from mezzotint.machine import Machine
     from mezzotint.runs import build
@@ -29,6 +30,7 @@ def command(
     tree, checked = recipes.read(recipe, overrides or ())
     checked = in_epochs(tree, checked, images)
     build.check(checked, classes)
+    note(checked)
     found = estimate(checked, classes, Machine.detect(device, checked.training.precision).prepare())
     if as_json:
         typer.echo(json.dumps(asdict(found) | {"gpus": elsewhere(found)}, indent=2))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mezzotint.cli.drawing import CHECKPOINT
+from mezzotint.cli.drawing import CHECKPOINT, note
 
 
 def command(
@@ -48,6 +48,7 @@ def command(
     )
     if case.drawing and case.machine.is_main:
         typer.echo(case.drawing.run.told(case.drawing.which), err=True)
+        note(case.drawing.run.changed(case.drawing.changes))
     found = followed("evaluate", judge(case), case.machine)
     for score in found if case.machine.is_main else ():
         typer.echo(json.dumps(score.to_json()) if as_json else "\n".join(lines(score)))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mezzotint.cli.drawing import CHECKPOINT
+from mezzotint.cli.drawing import CHECKPOINT, note
 
 
 def command(
@@ -38,12 +38,10 @@ def command(
     checkpoint = opened.chosen(checkpoint).name  # now: a run that goes on has another last or best one soon
     changes = [*drawing_overrides(sampler, steps), *(overrides or ())]
     generator = opened.generator(checkpoint, weights, changes)
+    note(opened.changed(changes))
     seeds = range(seed, seed + count)
-    destination = check_destination(
-        out
-        or opened.folder.samples / opened.drawn_folder(checkpoint, weights, changes, label) / f"{seed}-to-{seeds[-1]}",
-        seeds,
-    )
+    own = opened.drawn_folder(checkpoint, weights, changes, label) / f"{seed}-to-{seeds[-1]}"
+    destination = check_destination(out or own, seeds)
     labels = None if label is None else [label] * count
     columns = class_columns(generator.num_classes, count) if label is None else None
     with Progress("sample", count) as progress:

@@ -4,7 +4,8 @@ u = 0 is sigma_max, u = 1 is sigma_min. A regular grid of u gives the sampling p
 distribution. Both functions keep the dtype and device of what they are given and clamp it to their domain.
 """
 
-from typing import ClassVar, Self
+from collections.abc import Callable
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -17,6 +18,15 @@ from mezzotint.registry import Folder
 SIGMA_LIMIT = 20_000.0
 
 SCHEDULES = Folder("mezzotint.diffusion.schedules", "schedule")
+
+Spacing = Literal["linspace", "leading", "trailing"]
+"""Which ends of the range a sampling grid visits: both, the lowest alone, or the highest alone."""
+
+_POSITIONS: dict[Spacing, Callable[[int], Tensor]] = {
+    "linspace": lambda steps: torch.linspace(0, 1, steps, dtype=torch.float64),
+    "leading": lambda steps: torch.arange(1, steps + 1, dtype=torch.float64) / steps,
+    "trailing": lambda steps: torch.arange(steps, dtype=torch.float64) / steps,
+}
 
 
 class Schedule(Options):
@@ -47,13 +57,16 @@ class Schedule(Options):
         return torch.ones_like(sigma)
 
     def start_scale(self, sigma: float) -> float:
-        """Return what a standard normal latent is multiplied by to start sampling at sigma."""
+        """Return what a standard normal latent is multiplied by to start sampling at sigma what was trained on this.
+
+        It belongs to the process that was learnt, on whatever grid of sigmas it is followed.
+        """
         return sigma
 
-    def grid(self, steps: int) -> Tensor:
-        """Sampling points at regular u, float64 [steps + 1], the last one 0."""
+    def grid(self, steps: int, spacing: Spacing = "linspace") -> Tensor:
+        """Sampling points at regular u, float64 [steps + 1], the last one 0; spacings as Lin et al. 2024, table 2."""
         check_steps(steps)
-        sigmas = self.sigma(torch.linspace(0, 1, steps, dtype=torch.float64))
+        sigmas = self.sigma(_POSITIONS[spacing](steps))
         return torch.cat([sigmas, sigmas.new_zeros(1)])
 
     def draw(self, count: int, device: torch.device | str = "cpu") -> Tensor:
@@ -83,7 +96,10 @@ class VariancePreserving(Schedule):
         return (1 + sigma**2).rsqrt()
 
     def start_scale(self, sigma: float) -> float:
-        """Divide DDPM's standard normal x_T by alpha; it matters where sigma_max is small."""
+        """Divide DDPM's standard normal x_T by alpha; where sigma_max is small it is nearer to images than sigma.
+
+        Codes there deviate by the root of sigma^2 and their own variance, which few directions hold nearly all of.
+        """
         return (1 + sigma**2) ** 0.5
 
 

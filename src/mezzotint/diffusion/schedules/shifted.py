@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from mezzotint.diffusion.schedules import SCHEDULES, SIGMA_LIMIT, Schedule
+from mezzotint.diffusion.schedules import SCHEDULES, SIGMA_LIMIT, Schedule, Spacing
 from mezzotint.diffusion.schedules.cosine import Cosine
 from mezzotint.errors import BadInput
 from mezzotint.options import Choice
@@ -59,6 +59,6 @@ class Shifted(Schedule):
         """Of the inner schedule's process, at sigma."""
         return self.schedule.start_scale(sigma)
 
-    def grid(self, steps: int) -> Tensor:
+    def grid(self, steps: int, spacing: Spacing = "linspace") -> Tensor:
         """The inner schedule's points, shifted."""
-        return self.schedule.grid(steps) * self.by
+        return self.schedule.grid(steps, spacing) * self.by

@@ -3,13 +3,13 @@
 from collections.abc import Hashable
 from functools import lru_cache
 from math import log
-from typing import Literal, Self, cast
+from typing import Self, cast
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from mezzotint.diffusion.schedules import SIGMA_LIMIT, VariancePreserving, check_steps
+from mezzotint.diffusion.schedules import SIGMA_LIMIT, Spacing, VariancePreserving, check_steps
 from mezzotint.errors import BadInput
 
 
@@ -17,13 +17,19 @@ class Tabled(VariancePreserving):
     """A variance-preserving process of T steps (Ho et al. 2020, eq. 4); a subclass says its betas."""
 
     timesteps: int = Field(default=1000, ge=2, le=10_000, description="T: entries of the table")
-    spacing: Literal["linspace", "leading", "trailing"] = Field(
-        default="linspace",
-        description="entries a shorter sampling grid visits: both ends, the first, or the last included",
-    )
     zero_terminal_snr: bool = Field(
         default=False, description="rescale the table so that its last entry holds no signal; cut at the highest sigma"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_once_written(cls, tree: object) -> object:
+        """Leave out the spacing, which runs wrote down here before `sampling.spacing` told it for every schedule."""
+        if not isinstance(tree, dict) or "spacing" not in tree:
+            return tree
+        if tree["spacing"] != "linspace":
+            raise BadInput("spacing: is no option of a schedule but of all sampling; set sampling.spacing")
+        return {key: value for key, value in tree.items() if key != "spacing"}
 
     @model_validator(mode="after")
     def _finite(self) -> Self:
@@ -63,19 +69,19 @@ class Tabled(VariancePreserving):
         share = (log_sigma - table[below]) / (table[below + 1] - table[below])
         return (1 - (below + share) / self.last_timestep()).clamp(0, 1)
 
-    def grid(self, steps: int) -> Tensor:
+    def grid(self, steps: int, spacing: Spacing = "linspace") -> Tensor:
         """Entries of the table, float64 [steps + 1], the last one 0; BadInput for more steps than entries."""
         check_steps(steps)
         if steps > self.timesteps:
             raise BadInput(f"steps: this schedule has {self.timesteps} timesteps, {steps} can't be picked from them")
-        sigmas = self._table()[self._picked(steps)].exp()
+        sigmas = self._table()[self._picked(steps, spacing)].exp()
         return torch.cat([sigmas, sigmas.new_zeros(1)])
 
-    def _picked(self, steps: int) -> Tensor:
+    def _picked(self, steps: int, spacing: Spacing) -> Tensor:
         count = torch.arange(steps, dtype=torch.float64)
-        if self.spacing == "linspace":
+        if spacing == "linspace":
             positions = torch.linspace(self.last_timestep(), 0, steps, dtype=torch.float64)
-        elif self.spacing == "leading":
+        elif spacing == "leading":
             positions = (steps - 1 - count) * (self.timesteps // steps)
         else:
             positions = self.timesteps - count * (self.timesteps / steps) - 1
