@@ -20,7 +20,7 @@ ARMS: dict[str, tuple[str, ...]] = {
 """What each arm changes about the recipe; network, rate, batch, average, sampler and length are everyone's."""
 
 WAYS: dict[str, tuple[str, ...]] = {
-    "recipe": (),
+    "dpmpp-2m": ("sampling.sampler=dpmpp-2m", "sampling.schedule=karras", "sampling.steps=18"),
     "ddpm-clipped": (
         "sampling.sampler=ddpm",
         "sampling.schedule=null",
@@ -28,15 +28,15 @@ WAYS: dict[str, tuple[str, ...]] = {
         "sampling.clip_x0=true",
     ),
 }
-"""How every arm is drawn: few calls along Karras levels, or as Ho et al. 2020 draw, with a twentieth of their steps."""
+"""How every arm is drawn: in few calls, or as Ho et al. 2020 draw, with a twentieth of their steps."""
 
 SAME = (
     "The recipe is `edm`; its rate, batch and log-normal distribution were tuned for it in earlier runs, nothing was "
     "for the other arms, which take schedule and prediction as published and the plain error of the raw output. The "
     "first arm trains for the budget, the others for as many images. All are drawn in two ways, each between the arm's "
-    "own lowest and highest noise: by the recipe's `dpmpp-2m` with 18 calls, and as DDPM does, by `ddpm` along the "
-    "training schedule with estimates clipped. One seed each: error bars are those of the drawn images alone, and do "
-    "not tell what another training of the same arm would give."
+    "own lowest and highest noise: by `dpmpp-2m` with 18 calls along Karras levels, and as DDPM does, by `ddpm` along "
+    "the training schedule with estimates clipped. One seed each: error bars are those of the drawn images alone, and "
+    "do not tell what another training of the same arm would give."
 )
 
 

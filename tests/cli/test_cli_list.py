@@ -95,7 +95,7 @@ def test_a_part_without_options_says_so() -> None:
 def test_a_family_is_told_with_its_ways_of_drawing() -> None:
     found = _rows("diffusion")
     assert found["families diffusion"]["schedule"].endswith("[log-normal]")
-    assert found["sampling of diffusion"]["sampler"].endswith("[heun]")
+    assert found["sampling of diffusion"]["sampler"].endswith("[dpmpp-sde]")
     assert found["sampling of diffusion"]["schedule"].endswith("[karras]"), "a choice or null"
 
 

@@ -102,7 +102,7 @@ def draw(chosen: Diffusion, labels: list[int], **tree: object) -> Tensor:
 def test_classifier_free_guidance_moves_away_from_the_null_class() -> None:
     """Ho & Salimans 2022, eq. 6 with scale = 1 + w; D is class / 10, and 5 is the null class."""
     network = Told()
-    guided = {"guidance": {"kind": "classifier-free", "scale": 3}, "steps": 3}
+    guided = {"guidance": {"kind": "classifier-free", "scale": 3}, "sampler": "heun", "steps": 3}
     images = draw(family(network), [1, 4], **guided)
     assert images[:, 0, 0, 0].tolist() == pytest.approx([0.5 + 3 * (0.1 - 0.5), 0.5 + 3 * (0.4 - 0.5)])
     assert network.asked == [[1, 4], [5, 5]] * 5  # Heun: two calls a move, one to 0
@@ -158,7 +158,7 @@ def test_autoguidance_moves_away_from_the_model_beside_it() -> None:
     with torch.no_grad():
         weaker.gain.fill_(0.5)
     chosen = family(better, label_dropout=0)
-    tree = {"guidance": {"kind": "autoguidance", "run": "elsewhere", "scale": 2}, "steps": 2}
+    tree = {"guidance": {"kind": "autoguidance", "run": "elsewhere", "scale": 2}, "sampler": "heun", "steps": 2}
     generator = chosen.generator(parse(DiffusionSampling, tree))
     noise, labels = SeededNoise([0]), torch.tensor([4])
     guided = generator.beside(family(weaker, label_dropout=0))

@@ -10,6 +10,7 @@ from mezzotint.diffusion.family import Diffusion, DiffusionOptions
 from mezzotint.diffusion.generator import DiffusionSampling
 from mezzotint.options import parse
 from mezzotint.runs.codecs import Identity
+from mezzotint.samplers.heun import Heun
 from mezzotint.seeds import SeededNoise
 
 SHAPE = (2, 2, 2)
@@ -80,7 +81,7 @@ def test_the_loss_is_a_function_of_what_was_drawn() -> None:
 def test_a_path_remembers_the_last_output_and_the_next_path_begins_anew() -> None:
     torch.manual_seed(0)
     network = Reads()
-    generator = family(network).generator(DiffusionSampling(steps=3))
+    generator = family(network).generator(DiffusionSampling(sampler=Heun(), steps=3))
     latent = SeededNoise([0, 1]).normal((2, *SHAPE))
     images = generator.decode(latent, None, SeededNoise([0, 1]))
     read = network.read[:]

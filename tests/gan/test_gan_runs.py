@@ -249,7 +249,7 @@ def test_the_operations_of_an_estimate_are_those_of_real_updates(preset: str) ->
 
 def test_a_budget_plans_the_length(tmp_path: Path) -> None:
     words = ["train", "digits-dcgan", *(w for w in overrides("dcgan") if "training.images" not in w)]
-    done = CliRunner().invoke(app, [*words, "--runs", str(tmp_path), "--name", "budget", "--budget", "5s"])
+    done = CliRunner().invoke(app, [*words, "--runs", str(tmp_path), "--name", "budget", "--budget", "12s"])
     assert done.exit_code == 0, done.output
     assert "training.images" not in done.output
     assert (tmp_path / "budget" / "samples").is_dir()

@@ -17,7 +17,7 @@ from mezzotint.diffusion.wrapping import Clipped, Thresholded, wrapped
 from mezzotint.errors import BadInput
 from mezzotint.options import Choice, Options
 from mezzotint.samplers import SAMPLERS, Move, Sampler, integrate
-from mezzotint.samplers.heun import Heun
+from mezzotint.samplers.dpmpp_sde import DPMPPSDE
 
 if TYPE_CHECKING:
     from mezzotint.diffusion.family import Diffusion
@@ -28,9 +28,9 @@ _NEAR = 1.1
 
 
 class DiffusionSampling(Options):
-    """How a trained diffusion model draws."""
+    """How a trained diffusion model draws; by default as was best in few calls (benchmarks/samplers-*.md)."""
 
-    sampler: Annotated[Sampler, Choice(SAMPLERS)] = Field(default=Heun(), description="rule for one move in sigma")
+    sampler: Annotated[Sampler, Choice(SAMPLERS)] = Field(default=DPMPPSDE(), description="rule for one move in sigma")
     schedule: Annotated[Schedule, Choice(SCHEDULES)] | None = Field(
         default=Karras(), description="where the moves end; null: the training schedule's own grid"
     )
@@ -40,7 +40,7 @@ class DiffusionSampling(Options):
         "sigma_max only, so that the last move to 0 is as long as any other, which helps few moves",
     )
     steps: int | None = Field(
-        default=18,
+        default=10,
         ge=1,
         le=10_000,
         description="number of moves, the last one to sigma = 0; null: the schedule's timesteps (1000 if it has none)",
