@@ -70,7 +70,7 @@ TASKS = {
         {
             "r3gan": ("cats-dogs-r3gan", *FEW),
             "vae": ("cats-dogs-vae-modern",),
-            "diffusion": ("cats-dogs-fast",),
+            "diffusion": ("cats-dogs-fast", "network.attention=[16]"),
         },
         ("data.image_size=64",),
     ),

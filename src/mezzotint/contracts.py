@@ -166,6 +166,9 @@ class FamilyOptions(OptionGroup):
         """Name what is allowed but hardly meant where a model of these is drawn from so; by default nothing is."""
         return []
 
+    def check_use(self, sampling: OptionGroup) -> None:
+        """Refuse, before training, to learn what drawing so never uses; by default all is used."""
+
 
 class Family(nn.Module):
     """A kind of model and how it learns. Whatever it adapts while it trains is a buffer, changed in `finish`."""

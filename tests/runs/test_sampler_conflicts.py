@@ -26,6 +26,7 @@ LINEAR = "family.schedule={kind: linear, timesteps: 100}"
             ["sampling.schedule={kind: karras, sigma_min: 100, sigma_max: 400}"],
             r"^sampling: schedule: its noise levels go from 400 to 100, but family\.schedule .* to 0.002: nothing",
         ),
+        (["family.variance=learned"], r"^family\.variance=learned: sampling\.sampler=heun .* makes no use of it"),
         (["sampling.sampler=predictor"], "unknown sampler 'predictor'.*predictor-corrector"),
         (["family.schedule={kind: shifted, by: 2, schedule: {kind: cosine, s: 1}}"], "schedule.*s: unknown key"),
     ],

@@ -101,13 +101,21 @@ class DiffusionOptions(FamilyOptions):
                 "family.prediction=noise: an error of the network is sigma times as large in x0; sampling.clip_x0=true "
                 "keeps estimates within images, and sampling.sampler=ddpm mends more than the others do"
             )
-        if isinstance(self.variance, Learned) and not chosen.sampler.draws_variance:
-            name = Choice(SAMPLERS).name_of(chosen.sampler)
-            found.append(
-                f"family.variance=learned: sampling.sampler={name} as it is chosen makes no use of it; "
-                "sampling.sampler={kind: ddpm, variances: learned} does"
-            )
-        return found
+        return [*found, *self._unused(chosen)]
+
+    def check_use(self, sampling: OptionGroup) -> None:
+        """Refuse to learn a variance that the recipe's own sampler draws nothing from."""
+        for clash in self._unused(_sampling(sampling)):
+            raise BadInput(clash)
+
+    def _unused(self, chosen: DiffusionSampling) -> list[str]:
+        if not isinstance(self.variance, Learned) or chosen.sampler.draws_variance:
+            return []
+        name = Choice(SAMPLERS).name_of(chosen.sampler)
+        return [
+            f"family.variance=learned: sampling.sampler={name} as it is chosen makes no use of it; "
+            "sampling.sampler={kind: ddpm, variances: learned} does"
+        ]
 
     @field_validator("schedule")
     @classmethod

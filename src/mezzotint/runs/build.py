@@ -100,6 +100,7 @@ def check(recipe: Recipe, num_classes: int) -> None:
             "training.gradient_checkpointing: this network names no blocks to compute again; set it to false"
         )
     if built.draws:
+        whole.family.check_use(whole.sampling)
         with naming("sampling"):
             drawing = built.generator(recipe.sampling)
             asked = weaker.wanted(drawing)
