@@ -119,8 +119,9 @@ def test_every_recipes_keys_are_overrides() -> None:
 def test_protocols_can_be_asked_for() -> None:
     from mezzotint.evaluation.protocols import Protocol
 
-    for name in _rows("protocols")["protocols"]:
-        Protocol.parse(name.replace("-N", "-5k"))
+    names = {name.replace("-N", "-5k") for name in _rows("protocols")["protocols"]}
+    assert {"fid-5k", "fd-squeezenet-5k", "kid-classifier-5k"} <= names
+    assert {Protocol.parse(name).count for name in names} == {5000}
 
 
 def test_every_part_of_every_kind_can_be_asked_for() -> None:

@@ -28,7 +28,7 @@ _NEAR = 1.1
 
 
 class DiffusionSampling(Options):
-    """How a trained diffusion model draws; by default as was best in few calls (benchmarks/samplers-*.md)."""
+    """How a trained diffusion model draws; by default as was best or level in ten calls (benchmarks/samplers-*.md)."""
 
     sampler: Annotated[Sampler, Choice(SAMPLERS)] = Field(default=DPMPPSDE(), description="rule for one move in sigma")
     schedule: Annotated[Schedule, Choice(SCHEDULES)] | None = Field(
