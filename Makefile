@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 MEASURABLE := .venv/.installed-bench
 WRITE ?=
 
-.PHONY: help demo test check bench bench-quality bench-space format clean
+.PHONY: help demo test check bench bench-quality bench-space bench-families format clean
 
 help:
 	@echo "make demo     install, train on handwritten digits, draw a sheet of them, score it (a few minutes)"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench    measure speed against other tools (a quarter of an hour; WRITE=--write updates benchmarks/*.md)"
 	@echo "make bench-quality   repeat the trainings of a few minutes and score them (half an hour)"
 	@echo "make bench-space     train the diffusion design space's arms and compare all samplers (two hours)"
+	@echo "make bench-families  train GANs, VAEs and diffusion models for the same time, and a GAN until it collapses (three hours)"
 	@echo "make format   put every file into the house format"
 	@echo "make clean    remove caches, .venv, and the demo's run and samples"
 
@@ -67,6 +68,10 @@ bench-space: $(MEASURABLE)
 	$(BIN)/python benchmarks/samplers.py runs/mnist-fast-edm --features classifier-500 \
 		--against $${MEZZOTINT_TEST_DATA:-../shared}/data/mnist_test.parquet $(WRITE)
 	$(BIN)/python benchmarks/samplers.py runs/cifar10-fast-edm --samplers dpmpp-sde,ddpm,dpmpp-2m,unipc $(WRITE)
+
+bench-families: $(MEASURABLE)
+	$(BIN)/python benchmarks/families.py $(WRITE)
+	$(BIN)/python benchmarks/collapse.py $(WRITE)
 
 format: $(INSTALLED)
 	$(BIN)/ruff format

@@ -94,7 +94,9 @@ class Condition:
 class Batch:
     """One chunk of training data on the device, and the moment it belongs to.
 
-    `drawn` holds what a phase drew for it (sigma, noise, latents ...), row i for image i.
+    `update` and `images_seen` count what was learnt from before, the same for all chunks of an update; `start` is the
+    chunk's place among them, in images. `drawn` holds what a phase drew for it (sigma, noise, latents ...), row i for
+    image i.
     """
 
     images: Tensor
@@ -102,6 +104,7 @@ class Batch:
     augmentation: Tensor | None
     update: int
     images_seen: int
+    start: int = 0
     drawn: Mapping[str, Tensor] = field(default_factory=dict)
 
     def rows(self, start: int, stop: int) -> "Batch":
@@ -181,6 +184,9 @@ class Family(nn.Module):
     """Whether it draws from latents by itself; sheets of one that doesn't show its `preview` of held-out images."""
     can_worsen: ClassVar[bool] = False
     """Whether longer training may make it worse: then the best checkpoint draws, where one was monitored."""
+    told_together: ClassVar[int] = 1
+    """Of how many held-out images at least `held_out` is told at once, if there are as many, whatever a chunk of the
+    training is: more than one where images are compared with each other."""
     compiles: ClassVar[bool] = True
     """Whether its networks may be compiled: a compiled one can be differentiated once only."""
 
@@ -213,4 +219,7 @@ class Family(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} draws from latents: look at that")
 
     def finish(self, update: int, sums: Mapping[str, Tensor]) -> None:
-        """Adapt buffers after an update; `sums` is named `<phase>/<name>`. Most families have nothing to adapt."""
+        """Adapt buffers after an update; `sums` is named `<phase>/<name>`. Most families have nothing to adapt.
+
+        Torch's generators are seeded by the run's seed and the update, the same in every process.
+        """

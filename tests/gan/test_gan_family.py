@@ -89,6 +89,8 @@ def test_losses_networks_regularisers_and_augmentations_are_free_choices(
         ("dcgan", {}, {"regularizers": ["r1"]}, r"regularizers=\['r1'\] with network\.critic_norm=batch"),
         ("sngan", {"spectral_norm": False}, {"loss": "wasserstein"}, r"loss=wasserstein with .*regularizers=\[\]"),
         ("dcgan", {}, {"loss": "wasserstein"}, r"loss=wasserstein .*network\.kind=dcgan"),
+        ("dcgan", {"spectral_norm": True}, {"loss": "wasserstein"}, r"wasserstein .*network\.critic_norm=none"),
+        ("dcgan", {"spectral_norm": True, "critic_norm": "layer"}, {"loss": "wasserstein"}, r"spectral norm bounds"),
         ("r3gan", {}, {"regularizers": ["path-length"]}, r"path-length\] with network\.kind=r3gan"),
         ("sngan", {}, {"regularizers": ["r1", "gradient-penalty"]}, r"gradient-penalty pulls .* to 1, r1 and r2 to 0"),
         ("sngan", {}, {"regularizers": ["r1", "r1"]}, r"regularizers: r1 is given twice"),
@@ -106,7 +108,8 @@ def test_what_does_not_go_together_is_refused_naming_both(
 
 def test_wasserstein_goes_with_a_spectral_norm() -> None:
     assert _gan("sngan", loss="wasserstein").critic.is_spectral
-    assert _gan("dcgan", network={"spectral_norm": True}, loss="wasserstein").critic.is_spectral
+    bare = {"spectral_norm": True, "critic_norm": "none"}
+    assert _gan("dcgan", network=bare, size=16, loss="wasserstein").critic.is_spectral
     with pytest.raises(BadInput, match="no spectral norm"):
         _gan("dcgan", loss="wasserstein")
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from mezzotint.cli.main import app
 from mezzotint.contracts import Family
 from mezzotint.errors import BadInput
-from mezzotint.gan.family import GanOptions
+from mezzotint.gan.family import Gan, GanOptions
 from mezzotint.machine import Machine
 from mezzotint.runs import build, checkpoint, recipe, workload
 from mezzotint.runs.compilation import decide, operations_per_image
@@ -35,7 +35,7 @@ STUDIED = ("cats-dogs-dcgan", "cats-dogs-lsgan", "cats-dogs-sngan", "bedrooms-dc
 
 def test_which_recipes_there_are() -> None:
     small = [f"{data}-{preset}" for data in ("digits", "mnist") for preset in PRESETS]
-    assert sorted(SHIPPED) == sorted([*small, *STUDIED, "cats-dogs-r3gan", "bedrooms-r3gan"])
+    assert sorted(SHIPPED) == sorted([*small, *STUDIED, "cats-dogs-sngan-fast", "cats-dogs-r3gan", "bedrooms-r3gan"])
 
 
 @pytest.mark.parametrize("name", STUDIED)
@@ -93,6 +93,25 @@ def test_every_preset_resumes_bit_for_bit(tmp_path: Path, preset: str) -> None:
         p = tensors(whole)["weights/shown.p"].item()
         assert p != pytest.approx(0.4)
         assert logged[-1]["critic/augmentation_p"] == pytest.approx(p)
+
+
+def test_how_varied_images_are_is_told_of_many_at_once_whatever_a_chunk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    held_out = Gan.held_out
+    monkeypatch.setattr(
+        Gan, "held_out", lambda family, batch: told.append(len(batch.images)) or held_out(family, batch)
+    )
+    changes = ["data.held_out=0.1", "training.chunk_size=2"]
+    _, records = train(tmp_path, "140", "dcgan", [*changes, "training.validation_size=140"])
+    assert set(told) == {64, 76}
+    told.clear()
+    train(tmp_path, "20", "dcgan", [*changes, "training.validation_size=20"])
+    assert set(told) == {20}
+    logged = [r.values["generator/batch_variance"] for r in records if r.kind == "update"]
+    assert logged
+    assert all(isinstance(value, float) and 0 < value < 10 for value in logged)
 
 
 def _collapse_after(images: int, patch: pytest.MonkeyPatch) -> None:

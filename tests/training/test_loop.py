@@ -136,6 +136,33 @@ def test_noise_belongs_to_the_chunks_place_not_to_who_computes_it() -> None:
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
+def test_every_chunk_of_an_update_belongs_to_the_same_moment() -> None:
+    family, learner = _learner(chunk_size=3)
+    moments: list[tuple[int, int, int]] = []
+    one = family._one
+
+    def noted(batch: Batch) -> Loss:
+        moments.append((batch.update, batch.images_seen, batch.start))
+        return one(batch)
+
+    family.phases = lambda: [Phase("one", family.first, noted)]  # type: ignore[method-assign]
+    learner.optimizers = {"one": learner.optimizers["one"]}
+    list(islice(_trainer().train(learner), 2))
+    assert moments == [(0, 0, 0), (0, 0, 3), (0, 0, 6), (1, 8, 0), (1, 8, 3), (1, 8, 6)]
+
+
+def test_what_a_family_draws_to_adapt_depends_on_seed_and_update_not_on_chunks() -> None:
+    def drawn(seed: int, chunk_size: int) -> list[float]:
+        family, learner = _learner(chunk_size=chunk_size)
+        found: list[float] = []
+        family.finish = lambda update, sums: found.append(torch.randn(()).item())  # type: ignore[method-assign]
+        list(islice(_trainer(seed).train(learner), 2))
+        return found
+
+    assert drawn(0, 8) == drawn(0, 3)
+    assert len({*drawn(0, 8), *drawn(1, 8)}) == 4
+
+
 def test_a_non_finite_update_is_skipped_and_counted() -> None:
     family, learner = _learner()
     family.poison = {3}

@@ -27,7 +27,7 @@ def test_an_update_is_the_one_computed_by_hand() -> None:
     book = _codebook([[0.0, 0.0], [1.0, 2.0]])
     encoded = torch.tensor([[0.2, 0.0], [0.0, 0.4], [1.0, 1.0]])
     sums = book.sums(encoded, book.nearest(encoded))
-    book.follow(5, sums)
+    book.follow(sums)
     # N = 0.9 * 2 + 0.1 * n, m = 0.9 * 2 e + 0.1 * (sum of what chose the code)
     assert book.usage.tolist() == pytest.approx([0.9 * 2 + 0.1 * 2, 0.9 * 2 + 0.1 * 1])
     expected = torch.tensor([[0.1 * 0.2 / 2.0, 0.1 * 0.4 / 2.0], [(1.8 + 0.1) / 1.9, (3.6 + 0.1) / 1.9]])
@@ -46,7 +46,7 @@ def test_the_first_update_spreads_the_vectors_as_the_data_are_spread() -> None:
     torch.manual_seed(0)
     book = Codebook(400, 2, 0.9, 0.0)
     encoded = torch.randn(1000, 2) * torch.tensor([0.1, 5.0]) + torch.tensor([3.0, -1.0])
-    book.follow(1, book.sums(encoded, book.nearest(encoded)))
+    book.follow(book.sums(encoded, book.nearest(encoded)))
     torch.testing.assert_close(book.vectors.mean(0), torch.tensor([3.0, -1.0]), rtol=0, atol=0.6)
     torch.testing.assert_close(book.vectors.std(0), torch.tensor([0.1, 5.0]), rtol=0.1, atol=0)
     assert book.usage.tolist() == pytest.approx([2.5] * 400)
@@ -59,7 +59,8 @@ def test_a_dead_code_restarts_beside_the_most_used_one_and_each_time_alike() -> 
         before = book.vectors.clone()
         book.usage[2] = 0.3
         book.totals[2] = book.vectors[2] * 0.3
-        book.follow(9, book.sums(encoded, book.nearest(encoded)))
+        torch.manual_seed(9)
+        book.follow(book.sums(encoded, book.nearest(encoded)))
         assert (book.vectors[2] - book.vectors[0]).norm() < 1, "it lies beside the most used code"
         assert not book.vectors[2].equal(book.vectors[0])
         assert book.usage[2] > 1, "it has time to be found"
@@ -70,8 +71,8 @@ def test_a_dead_code_restarts_beside_the_most_used_one_and_each_time_alike() -> 
 def test_without_restarts_an_unused_code_keeps_its_place_for_good() -> None:
     book = _codebook([[0.0, 0.0], [50.0, 50.0]], decay=0.5)
     encoded = torch.tensor([[0.1, 0.1]])
-    for update in range(200):
-        book.follow(update, book.sums(encoded, book.nearest(encoded)))
+    for _ in range(200):
+        book.follow(book.sums(encoded, book.nearest(encoded)))
     assert book.vectors[1].tolist() == pytest.approx([50.0, 50.0])
     assert book.vectors.isfinite().all()
 

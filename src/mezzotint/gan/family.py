@@ -70,8 +70,13 @@ class GanOptions(FamilyOptions):
                 f"family.regularizers={penalties} with network.critic_norm=batch: an image's slope means nothing where "
                 "the critic sees the batch; set network.critic_norm=layer or none"
             )
+        name = Choice(LOSSES).name_of(self.loss)
+        if not (self.loss.bounded or penalties) and network.critic.is_spectral and network.critic.normalises:
+            raise BadInput(
+                f"family.loss={name} with network.spectral_norm=true and network.critic_norm not none: normalisation "
+                "undoes what spectral norm bounds, the critic would grow for ever; set network.critic_norm=none"
+            )
         if not (self.loss.bounded or penalties or network.critic.is_spectral):
-            name = Choice(LOSSES).name_of(self.loss)
             raise BadInput(
                 f"family.loss={name} with family.regularizers=[] and no spectral norm (network.kind={_kind(network)}): "
                 "the critic's values would grow for ever; set family.regularizers=[gradient-penalty]"
@@ -96,6 +101,11 @@ def _check_reach(network: AdversarialPair, codec: Codec, channels: int) -> None:
         )
 
 
+def _variance(drawn: Tensor, real: Tensor) -> dict[str, Tensor]:
+    """How varied a chunk's drawn codes are beside its real ones, for every record of the log; nothing of one alone."""
+    return {"batch_variance": variance_ratio(thumbnails(drawn), thumbnails(real))} if len(drawn) > 1 else {}
+
+
 def _kind(network: AdversarialPair) -> str:
     return next(name for name in NETWORKS if NETWORKS[name] is type(network))
 
@@ -112,6 +122,7 @@ class Gan(Family):
     architecture = AdversarialPair
     can_worsen = True
     compiles = False
+    told_together = 64
 
     mean_w: Tensor
     mean_length: Tensor
@@ -179,11 +190,11 @@ class Gan(Family):
             lengths = path.lengths(drawn, w) if path else None
         on_drawn = self._judge(self.shown(drawn), batch.labels)
         with torch.no_grad():
-            compares = self.options.loss.compares
-            on_real = self._judge(self.shown(self._real(batch)), batch.labels) if compares else on_drawn
+            real, compares = self._real(batch), self.options.loss.compares
+            on_real = self._judge(self.shown(real), batch.labels) if compares else on_drawn
 
         value = self.options.loss.generator(on_real, on_drawn)
-        parts, sums = {"on_drawn": on_drawn.mean()}, dict[str, Tensor]()
+        parts, sums = {"on_drawn": on_drawn.mean(), **_variance(drawn.detach(), real)}, dict[str, Tensor]()
         if self.generator_network.maps:
             sums["w"] = torch.cat([w[:, 0].detach().float().sum(0), value.new_tensor([float(len(w))])])
         if path and lengths is not None:

@@ -103,6 +103,12 @@ class Critic(nn.Module):
         """Whether any weight is divided by its largest singular value."""
         return bool(self._spectral())
 
+    @property
+    def normalises(self) -> bool:
+        """Whether a layer divides what it sees by its deviation, which undoes any bound on the weights."""
+        norms = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
+        return any(isinstance(part, norms) for part in self.modules())
+
     def _spectral(self) -> list[Any]:
         return [part for part in self.modules() if is_parametrized(part, "weight")]
 

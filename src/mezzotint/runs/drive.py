@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -175,11 +176,13 @@ def validate(run: Run, learner: Learner, loader: Loader) -> Values:
 
 def _held_out(run: Run, family: Family, loader: Loader) -> dict[str, float]:
     pixels, labels = loader.held_out(run.recipe.training.validation_size)
-    size, means = run.recipe.training.chunk_size or len(pixels), dict[str, Tensor]()
+    count, least, means = len(pixels), family.told_together, dict[str, Tensor]()
+    size = max(run.recipe.training.chunk_size or count, least)
+    starts = [start for start in range(0, count, size) if start == 0 or count - start >= least]
     with forked(run.recipe.seed, "validation"), run.machine.autocast(), run.machine.plainly():
-        for start in range(0, len(pixels), size):
-            chunk = _batch(run, pixels[start : start + size], None if labels is None else labels[start : start + size])
-            share = len(chunk.images) / len(pixels)
+        for start, stop in pairwise([*starts, count]):
+            chunk = _batch(run, pixels[start:stop], None if labels is None else labels[start:stop])
+            share = len(chunk.images) / count
             for name, value in family.held_out(chunk).items():
                 part = value.cpu().double() * share
                 means[name] = means[name] + part if name in means else part

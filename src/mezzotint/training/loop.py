@@ -185,6 +185,7 @@ class Trainer:
                 rate = learner.options.for_phase(phase.name).rate(learner.images_seen, learner.options.images)
                 set_rate(learner.optimizers[phase.name], rate)
                 learner.optimizers[phase.name].step()
+        seed_generators(self.seed, learner.update, "finish")
         return _finish(learner, _largest(norms), parts, sums)
 
     def _chunks(self, learner: Learner) -> list[Batch]:
@@ -200,7 +201,7 @@ class Trainer:
         images, told = self.augment(to_images(pixels.to(device, non_blocking=True)))
         images = images.contiguous(memory_format=self.machine.memory_format)
         labels = None if labels is None else labels.to(device, non_blocking=True)
-        return Batch(images, labels, told, learner.update, learner.images_seen + start)
+        return Batch(images, labels, told, learner.update, learner.images_seen, start)
 
     def _gradients(self, phase: Phase, chunks: list[Batch], learner: Learner) -> "_Totals":
         """Sum the chunks' gradients, in order and over processes; return what the losses came to."""
@@ -230,8 +231,7 @@ class Trainer:
 
     def _chunk_gradients(self, phase: Phase, chunk: Batch, learner: Learner) -> Iterator[tuple[Loss, float]]:
         """Add a chunk's gradients, slice by slice; yield each slice's loss and its share of the batch."""
-        offset = chunk.images_seen - learner.images_seen
-        begin = partial(seed_generators, self.seed, learner.update, phase.name, offset)
+        begin = partial(seed_generators, self.seed, learner.update, phase.name, chunk.start)
         for rows, whole_dropout in slices(phase, chunk, learner.slices, begin, self.machine.autocast):
             share = len(rows.images) / learner.options.batch_size
             with whole_dropout:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from mezzotint.seeds import mix
+from mezzotint.seeds import AmbientNoise
 
 _ROWS = 4096  # vectors compared with the codebook at once
 _NOTHING = 1e-6  # running count below which a mean would be noise
@@ -61,7 +61,7 @@ class Codebook(nn.Module):
         return {"counts": counts, "totals": totals, "squares": encoded.square().sum(0), "error": error}
 
     @torch.no_grad()
-    def follow(self, update: int, sums: Mapping[str, Tensor]) -> None:
+    def follow(self, sums: Mapping[str, Tensor]) -> None:
         """N <- decay N + (1 - decay) n, m <- decay m + (1 - decay) sum z, vectors <- m / N; then restart dead codes."""
         if not self.usage.any():
             self._begin(sums)
@@ -72,7 +72,7 @@ class Codebook(nn.Module):
         self.vectors.copy_(torch.where(known, self.totals / self.usage.clamp(min=_NOTHING)[:, None], self.vectors))
         dead = self.usage < self.restart_below * self.usage.mean()
         if dead.any():
-            self._restart(dead, (sums["error"] / sums["counts"].sum()).sqrt(), update)
+            self._restart(dead, (sums["error"] / sums["counts"].sum()).sqrt())
 
     def _begin(self, sums: Mapping[str, Tensor]) -> None:
         """Spread the vectors as what was first encoded is spread: its mean and deviation, number by number."""
@@ -82,7 +82,7 @@ class Codebook(nn.Module):
         self.vectors.mul_(deviation).add_(mean)
         self._set(torch.ones_like(self.usage, dtype=torch.bool), count / len(self.usage))
 
-    def _restart(self, dead: Tensor, error: Tensor, update: int) -> None:
+    def _restart(self, dead: Tensor, error: Tensor) -> None:
         """Put dead codes beside the most used ones, as far away as vectors are from what they stand for.
 
         Splitting a crowded code (Linde, Buzo & Gray 1980) needs no encoded vector of any one chunk. Each begins with
@@ -92,8 +92,7 @@ class Codebook(nn.Module):
         living = max(len(dead) - count, 1)
         crowded = self.usage.argsort(descending=True, stable=True)[: min(living, count)]
         parents = crowded[torch.arange(count, device=dead.device) % len(crowded)]
-        stream = torch.Generator().manual_seed(mix("restart", update))
-        away = torch.randn(count, width, generator=stream).to(self.vectors)
+        away = AmbientNoise(dead.device).normal((count, width))
         self.vectors[dead] = self.vectors[parents] + away * (error / math.sqrt(width))
         self._set(dead, self.usage.mean())
 

@@ -109,7 +109,7 @@ class VQVAE(Autoencoding):
     def finish(self, update: int, sums: Mapping[str, Tensor]) -> None:
         """Move the codebook; let the likelihood adapt to the error."""
         mine = {name.removeprefix(f"{PHASE}/"): value for name, value in sums.items()}
-        self.codebook.follow(update, mine)
+        self.codebook.follow(mine)
         self.likelihood.adapt(mine["squared_error"] / mine["rows"], update)
 
     # --- Looking at it ---
