@@ -213,6 +213,7 @@ def test_what_is_no_run(run: Path, tmp_path: Path) -> None:
     _refused(["evaluate", run.parent / "tny", "--against", "digits:test"], "did you mean tiny?")
     _refused(["evaluate", tmp_path / "empty", "--against", "digits:test", *PROTOCOL], "no PNG or JPEG files in it")
     _refused(["evaluate", run, "--against", "no.parquet"], "data 'no.parquet': no such pack, file or folder")
+    assert list((tmp_path / "empty").iterdir()) == [], "nothing is written into what is no run"
 
 
 def test_a_checkpoint_that_holds_a_pickle_is_refused(run: Path, tmp_path: Path) -> None:

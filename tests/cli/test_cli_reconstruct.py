@@ -252,7 +252,7 @@ def test_every_dial_of_the_study_is_one_override(change: str, key: str) -> None:
     ("overrides", "message"),
     [
         (["network.latent=0"], r"network\.latent: .*greater than or equal to 1"),
-        (["data.image_size=30"], r"network: image_size=30 can't be halved 2 times for 3 levels"),
+        (["data.image_size=30"], r"network\.kind=conv-vae: image_size=30 can't be halved 2 times for 3 levels"),
         (["network={kind: unet}"], r"network\.kind=unet is not for family\.kind=vae; choose one of: conv-vae"),
         (["family.beta=-1"], r"family\.beta: .*greater than or equal to 0"),
         (["family.likelihood=poisson"], r"family\.likelihood: unknown likelihood 'poisson'"),

@@ -358,11 +358,14 @@ def test_held_out_images_tell_of_the_critic_and_of_variety() -> None:
         "generator/near_duplicates",
     }
     assert all(value.ndim == 0 and value.isfinite() for value in found.values())
+    assert family.generator_loss(_batch(16, classes=3)).parts["batch_variance"] > 1e-3
+    assert "batch_variance" not in family.generator_loss(_batch(1, classes=3)).parts, "one image isn't varied"
     torch.nn.init.zeros_(family.generator_network.linear.weight)  # type: ignore[union-attr]
     torch.nn.init.ones_(family.generator_network.linear.bias)  # type: ignore[union-attr]
     collapsed = family.held_out(_batch(16, classes=3))
     assert collapsed["generator/feature_variance"] < 1e-6
     assert collapsed["generator/near_duplicates"] == 1
+    assert family.generator_loss(_batch(16, classes=3)).parts["batch_variance"] < 1e-6
 
 
 def test_labels_are_asked_for() -> None:

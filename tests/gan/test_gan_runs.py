@@ -212,7 +212,7 @@ def test_the_command_line_trains_draws_and_compares(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["data.image_size=9"], r"image_size=9 can't be halved"),
+        (["data.image_size=9"], r"network\.kind=dcgan: image_size=9 can't be halved"),
         (["codec=standardize"], r"codec with network\.kind=dcgan: codes of images go from -2 to 2, .* codec=identity"),
         (["network.latent=0"], r"network\.latent: .*greater than or equal to 1"),
         (["family.loss=wasserstein"], r"family\.loss=wasserstein with family\.regularizers=\[\]"),

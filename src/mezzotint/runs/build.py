@@ -39,7 +39,7 @@ def family(recipe: Recipe, num_classes: int, machine: Machine) -> Family:
     shape = network_shape(recipe, num_classes)
     seed_generators(recipe.seed, "weights")
     network_class = _network_class(recipe.network, family_class(recipe.family))
-    with naming("network"):
+    with naming(f"network.kind={Choice(NETWORKS).name_of(recipe.network)}"):
         network = network_class(recipe.network, shape)
     return around(network, recipe, num_classes).to(machine.device).to(memory_format=machine.memory_format)
 
