@@ -1,6 +1,5 @@
 """A DCGAN at a rate it collapses under: what the log shows of it, and what the run draws from in the end."""
 
-import json
 from pathlib import Path
 
 from command import mezzotint, train
@@ -11,6 +10,7 @@ from pictures import shared
 
 from mezzotint.machine import Machine
 from mezzotint.runs.folder import RunFolder
+from mezzotint.runs.records import Record
 from mezzotint.runs.run import open_run
 
 NAME, PROTOCOL = "mnist-dcgan-collapse", "fd-classifier-1k"
@@ -28,30 +28,25 @@ PANELS = {
     "critic on drawn images": ("validation", "critic/on_drawn"),
     "generator's gradient norm": ("update", "generator/gradient_norm"),
 }
-"""What is drawn of the log: the kind of record, and its value."""
+"""What is drawn of the log: the kind of record, and a name in it."""
 
 Curve = list[tuple[float, float]]
 
 
-def records(run: Path) -> list[dict[str, float]]:
-    """Return a run's log."""
-    return [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+def curve(log: list[Record], kind: str, name: str) -> Curve:
+    """Return what has a name in records of one kind, over the images seen."""
+    return [(record["images_seen"], record[name]) for record in log if record["kind"] == kind and name in record]
 
 
-def curve(log: list[dict[str, float]], kind: str, value: str) -> Curve:
-    """Return a value over the images seen."""
-    return [(record["images_seen"], record[value]) for record in log if record["kind"] == kind and value in record]
-
-
-def plot(log: list[dict[str, float]], best: int, path: Path) -> None:
+def plot(log: list[Record], best: int, path: Path) -> None:
     """Draw the panels, the best moment as a line through all of them."""
     figure = Figure(figsize=(9, 5), layout="constrained")
-    for axes, (title, (kind, value)) in zip(figure.subplots(2, 3, sharex=True).flat, PANELS.items(), strict=True):
-        axes.plot(*zip(*curve(log, kind, value), strict=True), linewidth=1)
-        axes.axvline(best, color="black", linestyle=":", linewidth=1)
+    for axes, (title, (kind, name)) in zip(figure.subplots(2, 3, sharex=True).flat, PANELS.items(), strict=True):
+        axes.plot(*zip(*((seen / 1000, found) for seen, found in curve(log, kind, name)), strict=True), linewidth=1)
+        axes.axvline(best / 1000, color="black", linestyle=":", linewidth=1)
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=7)
-    figure.supxlabel("images seen; dotted: the best moment, which the run draws from", fontsize=9)
+    figure.supxlabel("thousands of images seen; dotted: the best moment, which the run draws from", fontsize=9)
     figure.savefig(path, dpi=100)
 
 
@@ -61,8 +56,9 @@ def moment(run: Path, which: str, device: str) -> Row:
     sheet.unlink(missing_ok=True)
     mezzotint("sample", str(run), "--checkpoint", which, "-n", "50", "-o", str(sheet), "--device", device)
     found = judged(run, shared() / "data" / "mnist_test.parquet", (PROTOCOL,), device, which=which)
-    images_seen = int(open_run(RunFolder.open(run)).chosen(which).name)
-    rates = [rate for seen, rate in curve(records(run), "update", "learning_rate") if seen <= images_seen]
+    opened = open_run(RunFolder.open(run))
+    images_seen = int(opened.chosen(which).name)
+    rates = [rate for seen, rate in curve(opened.folder.read_log(), "update", "learning_rate") if seen <= images_seen]
     return {
         "checkpoint": which,
         "images seen": images_seen,
@@ -79,8 +75,8 @@ def main() -> None:
     asked = parser.parse_args()
     words = ["mnist-dcgan", f"data.path={shared() / 'data' / 'mnist_train.parquet'}", *HIGH]
     run = train(asked.runs / NAME, words, asked.device)
-    best = int(open_run(RunFolder.open(run)).chosen("auto").name)
-    plot(records(run), best, HERE / "collapse.png")
+    opened = open_run(RunFolder.open(run))
+    plot(opened.folder.read_log(), int(opened.chosen("auto").name), HERE / "collapse.png")
     rows = [moment(run, which, asked.device) for which in ("auto", "last")]
     parts = [
         f"`mezzotint train mnist-dcgan data.path=... {' '.join(HIGH)}`: the rate rises over a tenth of the run to "

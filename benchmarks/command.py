@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 from pictures import shared
 
+from mezzotint.runs.folder import RunFolder
+from mezzotint.runs.records import Record
+
 
 class Distance(NamedTuple):
     """A Frechet distance with its error bar, as a score's record holds it."""
@@ -44,10 +47,9 @@ def train(run: Path, words: Sequence[str], device: str) -> Path:
     return run
 
 
-def last_update(run: Path) -> dict[str, float]:
+def last_update(run: Path) -> Record:
     """Return the last record of a run's log with losses in it."""
-    records = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
-    return [record for record in records if record["kind"] == "update"][-1]
+    return [record for record in RunFolder.open(run).read_log() if record["kind"] == "update"][-1]
 
 
 def score(

@@ -138,7 +138,7 @@ def row(task: Task, name: str, arm: str, run: Path, device: str) -> Row:
     return {
         "arm": arm,
         distance: said(found.value(distance)),
-        f"{kernel}": said(found.value(kernel)),
+        kernel: said(found.value(kernel)),
         "precision": said(found.value(prdc, "precision")),
         "recall": said(found.value(prdc, "recall")),
         "real images": said(found.floor(distance)),
